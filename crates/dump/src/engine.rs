@@ -1,0 +1,80 @@
+//! Engines: `trait Dump` and what it yields.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use pgkeep_archive::Block;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Result, ServerFacts};
+
+/// What of the database is dumped, as pg_dump's options select it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Selection {
+    /// pg_dump arguments that select or shape the dump (`--table=…`, `--schema=…`, `--exclude-table-data=…`), in order.
+    pub arguments: Vec<String>,
+}
+
+/// Options of a dump.
+#[derive(Debug, Clone)]
+pub struct DumpOptions {
+    /// What is dumped.
+    pub selection: Selection,
+    /// Longest wait for one lock.
+    pub lock_wait: Duration,
+    /// Plain bytes of a block, about.
+    pub block_bytes: usize,
+}
+
+/// A way to get an archive out of a server. The end of the blocks is not success; [`DumpStream::finish`] is.
+#[async_trait]
+pub trait Dump: Debug + Send + Sync {
+    /// The engine's name in metas and logs: `pg_dump`, `parallel`.
+    fn name(&self) -> &'static str;
+    /// Connects and reads the facts, preflight warnings included.
+    async fn facts(&self) -> Result<ServerFacts>;
+    /// Starts the dump. Cancelling ends every child and session.
+    async fn start(&self, cancel: CancellationToken) -> Result<DumpStream>;
+    /// Roles, memberships and tablespaces as SQL, plus [`crate::facts::PrivateFacts`] as a structured comment line.
+    async fn globals(&self, cancel: CancellationToken) -> Result<Bytes>;
+}
+
+/// An archive on its way: its table of contents, then segments in archive order.
+#[derive(Debug)]
+pub struct DumpStream {
+    /// The parsed table of contents.
+    pub toc: std::sync::Arc<pgkeep_archive::Toc>,
+    /// Segments in archive order. The first begins with the header and TOC bytes.
+    pub segments: mpsc::Receiver<StreamSegment>,
+    /// Resolves when the engine is done; an error here means that nothing that was received may be published.
+    pub outcome: tokio::task::JoinHandle<Result<DumpOutcome>>,
+}
+
+/// A stretch of the archive: a bounded stream of blocks.
+#[derive(Debug)]
+pub struct StreamSegment {
+    /// The blocks, in order.
+    pub blocks: mpsc::Receiver<Result<Block>>,
+}
+
+/// What a finished dump says of itself.
+#[derive(Debug, Clone)]
+pub struct DumpOutcome {
+    /// What `pg_dump --version` prints.
+    pub pg_dump_version: String,
+    /// When the snapshot was taken, by the server's clock (not after the true moment).
+    pub snapshot_time: DateTime<Utc>,
+    /// Lines on stderr that are not on the list of harmless ones.
+    pub warnings: Vec<String>,
+}
+
+impl DumpStream {
+    /// Waits for the engine's own verdict; call it when all segments are drained.
+    pub async fn finish(self) -> Result<DumpOutcome> {
+        unimplemented!()
+    }
+}
