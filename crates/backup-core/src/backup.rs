@@ -1,0 +1,99 @@
+//! Making a backup.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgkeep_compress::Codec;
+use pgkeep_dump::{Dump, Selection};
+use serde::Serialize;
+
+use crate::{BackupClass, BackupId, Keeper, LockOptions, Meta, Policy, PruneReport, ReplicateReport, Result, RetentionPlan};
+
+/// Options of a backup.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// Class.
+    pub class: BackupClass,
+    /// Compression.
+    pub codec: Arc<dyn Codec>,
+    /// Blocks compressed at once.
+    pub jobs: usize,
+    /// What of the database is dumped (for the meta; the engine was built with it).
+    pub selection: Selection,
+    /// The source's name; `None` takes what `source.json` says, or the database's name.
+    pub source_name: Option<String>,
+    /// Goes on under a prefix that holds another source's backups.
+    pub take_over: bool,
+    /// How the lock is taken.
+    pub lock: LockOptions,
+    /// Retention applied after a success; `None` removes nothing.
+    pub policy: Option<Policy>,
+    /// Longest duration of the whole run.
+    pub timeout: Option<Duration>,
+    /// Role passwords in globals are in this backup.
+    pub role_passwords: bool,
+}
+
+/// What a backup would do (`--dry-run`).
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupPlan {
+    /// The name it would get.
+    pub id: BackupId,
+    /// The archive's file name.
+    pub file: String,
+    /// The database's size in bytes.
+    pub database_bytes: u64,
+    /// Where it would go: destination name and location.
+    pub destinations: Vec<(String, String)>,
+    /// What retention would remove, per destination.
+    pub retention: Vec<(String, RetentionPlan)>,
+    /// Warnings of the preflight.
+    pub warnings: Vec<String>,
+}
+
+/// What became of one destination.
+#[derive(Debug, Clone, Serialize)]
+pub struct DestinationReport {
+    /// Its name.
+    pub name: String,
+    /// Its location.
+    pub location: String,
+    /// Whether it is required.
+    pub required: bool,
+    /// Whether it now holds the whole backup.
+    pub stored: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// The archive's key there.
+    pub key: String,
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupReport {
+    /// The backup.
+    pub meta: Arc<Meta>,
+    /// Per destination.
+    pub destinations: Vec<DestinationReport>,
+    /// Dump, compression and upload together.
+    pub elapsed: Duration,
+    /// Copies of earlier backups made good.
+    pub replicated: ReplicateReport,
+    /// What retention removed.
+    pub pruned: Option<PruneReport>,
+    /// Warnings, the meta's included.
+    pub warnings: Vec<String>,
+}
+
+impl Keeper {
+    /// What [`Self::backup`] would do; connects and lists, writes nothing.
+    pub async fn plan_backup(&self, _engine: &dyn Dump, _options: &BackupOptions) -> Result<BackupPlan> {
+        unimplemented!()
+    }
+
+    /// Makes one backup: lock, source check, missing copies made good, dump → compress → store everywhere at once,
+    /// globals, meta last, stored objects checked, retention.
+    pub async fn backup(&self, _engine: &dyn Dump, _options: &BackupOptions) -> Result<BackupReport> {
+        unimplemented!()
+    }
+}

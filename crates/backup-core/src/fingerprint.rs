@@ -1,0 +1,169 @@
+//! Fingerprints of tables: order-free, additive, keyed per backup.
+//!
+//! `h = BLAKE3-keyed(key, row)` truncated to 128 bits little-endian; a table's fingerprint is the sum of `h` over its
+//! rows mod 2¹²⁸, beside row count and byte count. Sums of parts add up to the sum of the whole, so ranges, lanes
+//! and partitions need no order. It finds accidents; it is no signature, for the key lies in the meta.
+
+use std::ops::AddAssign;
+
+use serde::{Deserialize, Serialize};
+
+/// The key of a backup's fingerprints: 32 random bytes, hex in metas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FingerprintKey(pub [u8; 32]);
+
+impl Serialize for FingerprintKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for FingerprintKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut key = [0; 32];
+        hex::decode_to_slice(&text, &mut key).map_err(serde::de::Error::custom)?;
+        Ok(Self(key))
+    }
+}
+
+impl FingerprintKey {
+    /// A fresh random key.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+/// Rows, bytes and the sum of row hashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the rows' text without line feeds.
+    pub bytes: u64,
+    /// Σ h mod 2¹²⁸.
+    pub sum: u128,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+}
+
+impl Tally {
+    /// The sum as metas write it: 32 hex digits.
+    pub fn fingerprint(&self) -> String {
+        format!("{:032x}", self.sum)
+    }
+
+    /// Adds every row of `text`, which holds whole rows of COPY text, each ending in LF.
+    pub fn add_rows(&mut self, key: &FingerprintKey, text: &[u8]) {
+        for line in text.split_inclusive(|&byte| byte == b'\n') {
+            let row = line.strip_suffix(b"\n").unwrap_or(line);
+            self.add_row(row.len() as u64, hash(key, row));
+        }
+    }
+
+    fn add_row(&mut self, bytes: u64, hash: u128) {
+        self.rows += 1;
+        self.bytes += bytes;
+        self.sum = self.sum.wrapping_add(hash);
+    }
+}
+
+fn hash(key: &FingerprintKey, row: &[u8]) -> u128 {
+    truncate(&blake3::keyed_hash(&key.0, row))
+}
+
+fn truncate(hash: &blake3::Hash) -> u128 {
+    let mut low = [0; 16];
+    low.copy_from_slice(&hash.as_bytes()[..16]);
+    u128::from_le_bytes(low)
+}
+
+/// Tallies COPY text that arrives in pieces which need not end at rows, with constant memory.
+#[derive(Debug, Clone)]
+pub struct RowHasher {
+    key: FingerprintKey,
+    tally: Tally,
+    partial: Option<Box<(blake3::Hasher, u64)>>,
+}
+
+impl RowHasher {
+    /// A hasher that has seen nothing.
+    pub fn new(key: FingerprintKey) -> Self {
+        Self { key, tally: Tally::default(), partial: None }
+    }
+
+    /// Takes the next piece.
+    pub fn update(&mut self, mut text: &[u8]) {
+        if self.partial.is_some() {
+            let end = text.iter().position(|&byte| byte == b'\n');
+            self.extend(&text[..end.unwrap_or(text.len())]);
+            match end {
+                Some(end) => {
+                    self.close();
+                    text = &text[end + 1..];
+                }
+                None => return,
+            }
+        }
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        self.tally.add_rows(&self.key, &text[..whole]);
+        if whole < text.len() {
+            self.extend(&text[whole..]);
+        }
+    }
+
+    /// The tally; `Err` holds the bytes of a last row without its line feed.
+    pub fn finish(self) -> Result<Tally, u64> {
+        match self.partial {
+            None => Ok(self.tally),
+            Some(partial) => Err(partial.1),
+        }
+    }
+
+    fn extend(&mut self, part: &[u8]) {
+        let key = self.key;
+        let partial = self.partial.get_or_insert_with(|| Box::new((blake3::Hasher::new_keyed(&key.0), 0)));
+        partial.0.update(part);
+        partial.1 += part.len() as u64;
+    }
+
+    fn close(&mut self) {
+        if let Some(partial) = self.partial.take() {
+            self.tally.add_row(partial.1, truncate(&partial.0.finalize()));
+        }
+    }
+}
+
+/// Hashes one large object whose content arrives in pieces: `h = BLAKE3-keyed(key, oid u32 LE ‖ content ‖ length u64 LE)`.
+#[derive(Debug)]
+pub struct LargeObjectHasher {
+    hasher: Box<blake3::Hasher>,
+    bytes: u64,
+}
+
+impl LargeObjectHasher {
+    /// A hasher at the beginning of the object `oid`.
+    pub fn new(key: &FingerprintKey, oid: u32) -> Self {
+        let mut hasher = Box::new(blake3::Hasher::new_keyed(&key.0));
+        hasher.update(&oid.to_le_bytes());
+        Self { hasher, bytes: 0 }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// The object as a tally of one row.
+    pub fn finish(mut self) -> Tally {
+        self.hasher.update(&self.bytes.to_le_bytes());
+        Tally { rows: 1, bytes: self.bytes, sum: truncate(&self.hasher.finalize()) }
+    }
+}
