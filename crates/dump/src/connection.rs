@@ -60,6 +60,22 @@ impl Connection {
     pub fn backend_pid(&self) -> i32 {
         unimplemented!()
     }
+    /// Refuses a transaction pooler in the server's place.
+    pub async fn refuse_pooler(&mut self) -> Result<()> {
+        unimplemented!()
+    }
+    /// `SET client_encoding`; texts of queries and rows are in it from now on.
+    pub async fn set_client_encoding(&mut self, _encoding: &str) -> Result<()> {
+        unimplemented!()
+    }
+    /// What the server reported of itself (`server_encoding`, `server_version`…).
+    pub fn parameter(&self, _name: &str) -> Option<&str> {
+        unimplemented!()
+    }
+    /// Notices and warnings since the last call.
+    pub fn take_notices(&mut self) -> Vec<crate::ServerError> {
+        unimplemented!()
+    }
     /// Ends the session politely.
     pub async fn close(self) -> Result<()> {
         unimplemented!()

@@ -6,24 +6,14 @@
 
 mod connection;
 mod engine;
+mod error;
 mod facts;
 mod settings;
 mod tools;
 
 pub use connection::{Connection, CopyIn, CopyOut, Row, quote_identifier, quote_literal};
 pub use engine::{Dump, DumpOptions, DumpOutcome, DumpStream, Selection, StreamSegment};
+pub use error::{Error, ErrorKind, Result, ServerError};
 pub use facts::{PrivateFacts, ServerFacts, SourceIdentity};
 pub use settings::{ConnectSettings, SessionSettings};
 pub use tools::{ClientTools, Tool};
-
-/// What can go wrong on the way to an archive. (Stub: the real one is in `error.rs`.)
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The server said no.
-    #[error("{0}")]
-    Server(String),
-}
-
-/// The crate's result.
-pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -33,6 +33,12 @@ impl ConnectSettings {
     pub fn with_database(&self, _database: &str) -> Self {
         unimplemented!()
     }
+    /// What a child that uses libpq needs in its environment to reach the same server with the same session settings.
+    /// Secrets go only into files of mode 0600 in `private_dir`. Every other `PG*` variable must be removed from the child's
+    /// environment. Use the settings of [`crate::Connection::resolved`], so that all children reach the very same server.
+    pub fn libpq_environment(&self, _session: SessionSettings, _private_dir: &std::path::Path) -> Result<Vec<(String, String)>> {
+        unimplemented!()
+    }
     /// ORM-only parameters that were left out.
     pub fn ignored(&self) -> &[String] {
         unimplemented!()
