@@ -22,11 +22,20 @@ pub struct Block {
 impl Block {
     /// The entry whose data this block begins with in the middle of, or which begins first in it.
     pub fn entry(&self) -> Option<i32> {
-        self.segments.first().map(|segment| segment.dump_id).or_else(|| self.begins.first().map(|&(id, _)| id))
+        self.segments
+            .first()
+            .map(|segment| segment.dump_id)
+            .or_else(|| self.begins.first().map(|&(id, _)| id))
     }
     /// Whether the first payload of the block begins at a row (or is not table data).
     pub fn row_aligned(&self) -> bool {
-        !matches!(self.segments.first(), Some(Segment { content: Content::RowPart { first: false, .. }, .. }))
+        !matches!(
+            self.segments.first(),
+            Some(Segment {
+                content: Content::RowPart { first: false, .. },
+                ..
+            })
+        )
     }
 }
 
@@ -46,7 +55,8 @@ pub struct Segment {
 pub enum Content {
     /// Whole rows of COPY text, each ending in LF.
     Rows,
-    /// A part of one row that is too long for a block; the last part ends in LF.
+    /// A part of one row that is too long for one chunk; the last part ends in LF. The parts of a row lie in one block
+    /// unless the row is too long for that as well.
     RowPart {
         /// It begins the row.
         first: bool,
