@@ -126,25 +126,24 @@ fn decode_frame(frame: &[u8], block: &mut Vec<u8>, limit: usize) -> Result<()> {
             break;
         }
     }
-    if frames.decoder.get_ref().source.is_empty() {
-        Ok(())
-    } else {
-        Err(damaged("bytes after its end"))
+    match frames.place {
+        Place::BetweenFrames([]) => Ok(()),
+        _ => Err(damaged("bytes after its end")),
     }
 }
 
 /// The plain bytes of frames, one after the other.
-struct Frames<R: Read> {
-    decoder: FrameDecoder<Watched<R>>,
-    place: Place,
+struct Frames<R: BufRead> {
+    place: Place<R>,
+    /// The first frame was begun: only then may the stream end.
+    begun: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Nothing was read.
-    Beginning,
-    InFrame,
-    BetweenFrames,
+enum Place<R: Read> {
+    /// Each frame gets a decoder of its own: lz4_flex's does not expect the next frame to differ in kind.
+    InFrame(Box<FrameDecoder<Watched<R>>>),
+    BetweenFrames(R),
+    Failed,
 }
 
 /// A source that remembers whether its end was met.
@@ -156,27 +155,34 @@ struct Watched<R> {
 impl<R: BufRead> Frames<R> {
     fn new(source: R) -> Self {
         Self {
-            decoder: FrameDecoder::new(Watched {
-                source,
-                ended: false,
-            }),
-            place: Place::Beginning,
+            place: Place::BetweenFrames(source),
+            begun: false,
         }
     }
 
-    /// Plain bytes of the current frame; 0 at its end.
+    /// Plain bytes of the current frame, begun if need be; 0 at its end. `buffer` has room.
     fn read_frame(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.place = Place::InFrame;
-        let count = self.decoder.read(buffer)?;
-        if count == 0 && !buffer.is_empty() {
-            if self.decoder.get_ref().ended {
+        let failed = || io::Error::new(io::ErrorKind::InvalidData, "lz4 frame is damaged");
+        let mut decoder = match std::mem::replace(&mut self.place, Place::Failed) {
+            Place::InFrame(decoder) => decoder,
+            Place::BetweenFrames(source) => Box::new(FrameDecoder::new(Watched {
+                source,
+                ended: false,
+            })),
+            Place::Failed => return Err(failed()),
+        };
+        self.begun = true;
+        let count = decoder.read(buffer)?;
+        self.place = match count {
+            0 if decoder.get_ref().ended => {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     "lz4 frame is cut short",
                 ));
             }
-            self.place = Place::BetweenFrames;
-        }
+            0 => Place::BetweenFrames(decoder.into_inner().source),
+            _ => Place::InFrame(decoder),
+        };
         Ok(count)
     }
 }
@@ -184,8 +190,12 @@ impl<R: BufRead> Frames<R> {
 impl<R: BufRead> Read for Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let between = self.place == Place::BetweenFrames;
-            if buffer.is_empty() || between && self.decoder.get_mut().source.fill_buf()?.is_empty()
+            if buffer.is_empty() {
+                return Ok(0);
+            }
+            if let Place::BetweenFrames(source) = &mut self.place
+                && self.begun
+                && source.fill_buf()?.is_empty()
             {
                 return Ok(0);
             }
@@ -199,7 +209,12 @@ impl<R: BufRead> Read for Frames<R> {
 
 impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
+        let count = loop {
+            match self.source.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        };
         self.ended |= count == 0 && !buffer.is_empty();
         Ok(count)
     }
