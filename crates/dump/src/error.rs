@@ -134,6 +134,25 @@ pub enum Error {
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// No client tools are installed that are new enough for the server.
+    #[error("no client tools for PostgreSQL {server_major} or newer ({})", if found.is_empty() { "none found".to_owned() } else { format!("found {}", found.join(", ")) })]
+    NoClientTools {
+        /// The server's major version.
+        server_major: u32,
+        /// What was found: `15.18 in /usr/lib/postgresql/15/bin`.
+        found: Vec<String>,
+    },
+    /// A client tool failed.
+    #[error(transparent)]
+    Child(#[from] Box<crate::ChildError>),
+    /// A pg_dump option that cannot be passed on.
+    #[error("pg_dump option {option}: {problem}")]
+    DumpOption {
+        /// The option as it was given, without its value.
+        option: String,
+        /// Why not.
+        problem: String,
+    },
     /// What came out of the server is not an archive.
     #[error(transparent)]
     Archive(#[from] pgkeep_archive::Error),
@@ -207,6 +226,9 @@ impl Error {
             Self::Server(_) => ErrorKind::Server,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::NoClientTools { .. } => ErrorKind::Tools,
+            Self::Child(error) => error.kind(),
+            Self::DumpOption { .. } => ErrorKind::Settings,
             Self::Archive(_) => ErrorKind::Archive,
             Self::Io { .. } => ErrorKind::Io,
             Self::Abandoned { .. } | Self::Protocol { .. } | Self::Statement { .. } | Self::Value { .. } => ErrorKind::Defect,
@@ -218,6 +240,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::Lost { .. } | Self::Timeout { .. } => true,
             Self::NoServer { attempts } => attempts.iter().any(|(_, error)| error.is_retryable()),
+            Self::Child(error) => error.is_retryable(),
             Self::Refused { source, .. } => source.is_shutdown() || source.sqlstate == "53300",
             Self::Server(error) => error.is_shutdown() || matches!(error.sqlstate.as_str(), "40001" | "40P01" | "53300"),
             _ => false,
@@ -247,6 +270,8 @@ impl Error {
             ),
             Self::Server(error) | Self::Refused { source: error, .. } => error.hint.clone(),
             Self::NoServer { attempts } => attempts.last().and_then(|(_, error)| error.hint()),
+            Self::NoClientTools { server_major, .. } => Some(crate::tools::package_hint(*server_major)),
+            Self::Child(error) => error.hint().map(str::to_owned),
             _ => None,
         }
     }

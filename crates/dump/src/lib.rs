@@ -4,16 +4,36 @@
 //! protocol that streams COPY data in pieces; [`ClientTools`] are the installed `pg_dump`, `pg_restore` and
 //! `pg_dumpall`; a [`Dump`] is an engine that yields the archive as a [`DumpStream`].
 
+mod child;
 mod connection;
 mod engine;
 mod error;
 mod facts;
+mod globals;
+mod messages;
+mod pg_dump;
+mod pg_restore;
+mod preflight;
+mod selection;
+mod session;
 mod settings;
 mod tools;
+#[cfg(test)]
+mod toys;
 
-pub use connection::{Connection, CopyIn, CopyOut, Row, quote_identifier, quote_literal};
-pub use engine::{Dump, DumpOptions, DumpOutcome, DumpStream, Selection, StreamSegment};
+pub use connection::{
+    CancelToken, Connection, CopyIn, CopyOut, Row, TransactionStatus, quote_identifier, quote_identifier_bytes, quote_literal,
+    quote_literal_bytes,
+};
+pub use engine::{Dump, DumpOptions, DumpOutcome, DumpStream, StreamSegment};
+pub use globals::{Globals, GlobalsPasswords, globals_warnings};
+pub use messages::{ChildError, ChildFailure};
+pub use pg_dump::{PgDumpEngine, schema_toc};
+pub use pg_restore::{Judgement, RestoreError, RestoreOutcome, feed_pg_restore, judge, pg_restore_text, run_pg_restore};
+pub use preflight::{Finding, Preflight, preflight};
+pub use selection::{Notice, Selection};
+pub use session::SessionSettings;
 pub use error::{Error, ErrorKind, Result, ServerError};
 pub use facts::{PrivateFacts, ServerFacts, SourceIdentity};
-pub use settings::{ConnectSettings, SessionSettings};
+pub use settings::ConnectSettings;
 pub use tools::{ClientTools, Tool};
