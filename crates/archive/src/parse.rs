@@ -48,6 +48,16 @@ impl Toc {
     }
 }
 
+/// Where the first entry of a TOC stands, in bytes from the beginning of the archive.
+pub(crate) fn first_entry(raw: &[u8]) -> Result<usize> {
+    let mut cursor = Cursor { bytes: raw, at: 0 };
+    match Header::read(&mut cursor) {
+        Ok(_) => Ok(cursor.at),
+        Err(Stop::Bad(error)) => Err(error),
+        Err(Stop::Short { .. }) => Err(Error::damaged(raw.len() as u64, "the archive's header")),
+    }
+}
+
 /// Finds the end of a TOC in a growing buffer, noting on the way where everything lies.
 #[derive(Debug, Default)]
 pub(crate) struct TocParser {

@@ -2,11 +2,15 @@
 
 use bytes::Bytes;
 
-use crate::parse::{COMPRESSION_AT, since};
+use crate::input::{INT_BYTES, int_bytes};
+use crate::parse::{COMPRESSION_AT, first_entry, since};
 use crate::{Error, Result, Toc, TocEntry};
 
 /// An entry's offset field: flag 1, "position not set", as pg_dump writes to a pipe.
 const NOT_SET: [u8; 9] = [1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Flag 3, "no data".
+const NO_DATA: [u8; 9] = [3, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl Toc {
     /// Header and TOC with inner compression set to none and every data offset to "not set", of the same length as
@@ -23,6 +27,22 @@ impl Toc {
             write_offset(&mut raw, entry, NOT_SET);
         }
         raw.into()
+    }
+
+    /// Header and TOC in which only the entries that `keep` wants have data, of the same length as [`Toc::raw`]: the
+    /// beginning of an archive without the data blocks of the others. pg_restore takes those as having nothing to load.
+    pub fn with_data_of(&self, keep: impl Fn(&TocEntry) -> bool) -> Result<Bytes> {
+        let mut raw = self.raw.to_vec();
+        let mut at = first_entry(&raw)?;
+        for entry in &self.entries {
+            if entry.has_data && !keep(entry) {
+                // The entry begins with its dump id; whether it has data comes next.
+                raw[at + INT_BYTES..at + 2 * INT_BYTES].copy_from_slice(&int_bytes(0));
+                write_offset(&mut raw, entry, NO_DATA);
+            }
+            at = entry.offset_position as usize + NO_DATA.len();
+        }
+        Ok(raw.into())
     }
 }
 
@@ -79,6 +99,24 @@ mod tests {
             assert_eq!(plain.entries, toc.entries);
             assert!(patch_offsets(&raw, &[(7, 1)]).is_err());
             assert!(patch_offsets(&raw, &[(70, 1)]).is_err());
+        }
+    }
+
+    #[test]
+    fn data_is_taken_from_all_entries_but_the_kept_ones() {
+        for minor in since::OLDEST..=since::NEWEST {
+            let mut archive = SyntheticArchive::new(minor, InnerCompression::None);
+            archive.table(8, "t", "a", &[b"1\n"]).entry(entry(7, "TABLE", "t")).table(9, "u", "a", &[b"2\n"]);
+            archive.large_objects(10, &[(1, b"x")]);
+            let toc = Toc::parse(archive.toc_bytes().into()).unwrap();
+            let reduced = toc.with_data_of(|entry| entry.dump_id == 9).unwrap();
+            assert_eq!(reduced.len(), toc.raw.len());
+            let reduced = Toc::parse(reduced).unwrap();
+            assert_eq!(reduced.data_entries().map(|entry| entry.dump_id).collect::<Vec<_>>(), [9]);
+            let all = reduced.with_data_of(|_| true).unwrap();
+            assert_eq!(all, reduced.raw);
+            let names = |toc: &Toc| toc.entries.iter().map(|entry| entry.tag.lossy()).collect::<Vec<_>>();
+            assert_eq!(names(&reduced), names(&toc));
         }
     }
 }
