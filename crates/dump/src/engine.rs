@@ -10,14 +10,7 @@ use pgkeep_archive::Block;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Result, ServerFacts};
-
-/// What of the database is dumped, as pg_dump's options select it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Selection {
-    /// pg_dump arguments that select or shape the dump (`--table=…`, `--schema=…`, `--exclude-table-data=…`), in order.
-    pub arguments: Vec<String>,
-}
+use crate::{Error, Result, Selection, ServerFacts};
 
 /// Options of a dump.
 #[derive(Debug, Clone)]
@@ -30,16 +23,27 @@ pub struct DumpOptions {
     pub block_bytes: usize,
 }
 
+/// The whole database, half a minute's wait for a lock, blocks of 4 MiB.
+impl Default for DumpOptions {
+    fn default() -> Self {
+        Self { selection: Selection::default(), lock_wait: Duration::from_secs(30), block_bytes: 4 << 20 }
+    }
+}
+
 /// A way to get an archive out of a server. The end of the blocks is not success; [`DumpStream::finish`] is.
+///
+/// Every future may be dropped at any time, and so may a [`DumpStream`]: children and sessions end, politely where time
+/// allows, and nothing stays behind.
 #[async_trait]
 pub trait Dump: Debug + Send + Sync {
     /// The engine's name in metas and logs: `pg_dump`, `parallel`.
     fn name(&self) -> &'static str;
     /// Connects and reads the facts, preflight warnings included.
     async fn facts(&self) -> Result<ServerFacts>;
-    /// Starts the dump. Cancelling ends every child and session.
+    /// Starts the dump; returns when the table of contents is there. Cancelling ends every child and session.
     async fn start(&self, cancel: CancellationToken) -> Result<DumpStream>;
-    /// Roles, memberships and tablespaces as SQL, plus [`crate::facts::PrivateFacts`] as a structured comment line.
+    /// Roles, memberships and tablespaces as SQL, after [`crate::PrivateFacts`] as a structured comment line. What
+    /// could not be had is a comment line too: [`crate::globals_warnings`].
     async fn globals(&self, cancel: CancellationToken) -> Result<Bytes>;
 }
 
@@ -57,7 +61,8 @@ pub struct DumpStream {
 /// A stretch of the archive: a bounded stream of blocks.
 #[derive(Debug)]
 pub struct StreamSegment {
-    /// The blocks, in order.
+    /// The blocks, in order. Their end is the end of the segment or of a dump that failed; only [`DumpStream::finish`]
+    /// tells which, and why. Dropping this receiver before its end ends the dump.
     pub blocks: mpsc::Receiver<Result<Block>>,
 }
 
@@ -73,8 +78,22 @@ pub struct DumpOutcome {
 }
 
 impl DumpStream {
-    /// Waits for the engine's own verdict; call it when all segments are drained.
+    /// Waits for the engine's own verdict; call it when all segments are drained. Called earlier, it gives the dump up.
     pub async fn finish(self) -> Result<DumpOutcome> {
-        unimplemented!()
+        let Self { segments, outcome, .. } = self;
+        drop(segments);
+        joined(outcome.await)
+    }
+}
+
+/// The result of a task; its panic goes on here.
+pub(crate) fn joined<T, E: From<Error>>(result: Result<Result<T, E>, tokio::task::JoinError>) -> Result<T, E> {
+    match result {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => Err(Error::Interrupted.into()),
+        },
     }
 }
