@@ -1,0 +1,59 @@
+//! The project's own tasks, `cargo xtask <task>`: everything a machine with Rust, a C compiler and a
+//! shell needs to try, test and check pgkeep, without a step by hand.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a task talks to the person who started it"
+)]
+
+mod apt;
+mod checks;
+mod ci;
+mod demo;
+mod docker;
+mod images;
+mod process;
+mod tests;
+mod tools;
+
+use std::process::ExitCode;
+
+use process::Result;
+
+const USAGE: &str = "\
+Usage: cargo xtask <task>
+
+Tasks:
+  demo     back up, lose, restore and prove a sample database on a throw-away server
+  test     run every test: unit, property, contract and end to end (Docker; installs what is missing)
+  ci       format, lints, docs, and the rules of the house
+  images   build the test servers' Docker images and unpack their client tools
+           (PGKEEP_BASE_IMAGES=pull: start from pulled debian images instead of debootstrap)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done: Result = match arguments.as_slice() {
+        ["demo", options @ ..] => demo::run(options),
+        ["test", filter @ ..] => tests::run(filter),
+        ["ci"] => ci::run(),
+        ["images"] => images::ensure(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
