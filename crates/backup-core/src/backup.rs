@@ -7,6 +7,7 @@ use pgkeep_compress::Codec;
 use pgkeep_dump::{Dump, Selection};
 use serde::Serialize;
 
+use crate::run::Run;
 use crate::{BackupClass, BackupId, Keeper, LockOptions, Meta, Policy, PruneReport, ReplicateReport, Result, RetentionPlan};
 
 /// Options of a backup.
@@ -32,6 +33,24 @@ pub struct BackupOptions {
     pub timeout: Option<Duration>,
     /// Role passwords in globals are in this backup.
     pub role_passwords: bool,
+}
+
+impl BackupOptions {
+    /// A backup of the whole database with four jobs: no wait for the lock, no time limit, nothing removed.
+    pub fn new(class: BackupClass, codec: Arc<dyn Codec>) -> Self {
+        Self {
+            class,
+            codec,
+            jobs: 4,
+            selection: Selection::default(),
+            source_name: None,
+            take_over: false,
+            lock: LockOptions::new("backup"),
+            policy: None,
+            timeout: None,
+            role_passwords: false,
+        }
+    }
 }
 
 /// What a backup would do (`--dry-run`).
@@ -87,13 +106,29 @@ pub struct BackupReport {
 
 impl Keeper {
     /// What [`Self::backup`] would do; connects and lists, writes nothing.
-    pub async fn plan_backup(&self, _engine: &dyn Dump, _options: &BackupOptions) -> Result<BackupPlan> {
-        unimplemented!()
+    pub async fn plan_backup(&self, engine: &dyn Dump, options: &BackupOptions) -> Result<BackupPlan> {
+        Run::new(self, engine, options)?.plan().await
     }
 
     /// Makes one backup: lock, source check, missing copies made good, dump → compress → store everywhere at once,
-    /// globals, meta last, stored objects checked, retention.
-    pub async fn backup(&self, _engine: &dyn Dump, _options: &BackupOptions) -> Result<BackupReport> {
-        unimplemented!()
+    /// globals, stored objects checked, meta last, retention.
+    ///
+    /// A destination that fails is set aside and the others go on. If it is a required one, the backup ends in
+    /// [`Error::Destination`], which names the copies that do exist, and nothing old is removed. Nothing is visible as a
+    /// backup before its meta is there, and the meta is written when everything else is proven to be (laws 1 and 2).
+    /// Cancelled ([`Keeper::cancel`]) or out of time, it gives up what it was writing and ends what it started.
+    /// The future may be dropped at any time; then that is done in the background.
+    pub async fn backup(&self, engine: &dyn Dump, options: &BackupOptions) -> Result<BackupReport> {
+        let mut run = Run::new(self, engine, options)?;
+        let facts = run.connect().await?;
+        let lock = run.lock().await?;
+        let outcome = run.locked(facts, &lock).await;
+        let released = lock.release().await;
+        let mut report = outcome?;
+        if let Err(error) = released {
+            run.warn(&format!("the lock could not be given back, it ends by itself: {error}"));
+        }
+        report.warnings = run.warnings;
+        Ok(report)
     }
 }

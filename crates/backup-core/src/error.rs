@@ -100,6 +100,14 @@ pub enum Error {
         /// What there is that is close to it.
         candidates: Vec<String>,
     },
+    /// Several match.
+    #[error("{wanted} can be more than one backup")]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// What it can be.
+        candidates: Vec<String>,
+    },
     /// Another source's backups lie under this prefix.
     #[error("{location} holds backups of another source ({recorded}); this is {found}")]
     ForeignSource {
@@ -121,12 +129,16 @@ pub enum Error {
         expires: String,
     },
     /// The lock was lost while working.
-    #[error("the lock at {location} was lost to {holder}")]
+    #[error("the lock at {location} was lost to another run")]
     LockLost {
         /// Where.
         location: String,
-        /// To whom.
-        holder: String,
+    },
+    /// The name of a backup was taken by another run while this one was at work.
+    #[error("{object} is there already: another run took the same name")]
+    NameTaken {
+        /// What is there.
+        object: String,
     },
     /// Every required destination must hold the backup; one does not.
     #[error("the backup is not at {destination}")]
@@ -151,6 +163,9 @@ pub enum Error {
     /// Options that don't go together, or are out of range.
     #[error("{0}")]
     Usage(String),
+    /// Where an export was written to failed.
+    #[error("what is exported could not be written")]
+    Sink(#[source] std::io::Error),
     /// A task of ours ended without an answer.
     #[error("an internal task failed: {0}")]
     Task(String),
@@ -165,11 +180,11 @@ impl Error {
             Self::Dump(_) => ErrorKind::Database,
             Self::Archive { .. } | Self::Frame { .. } | Self::Damaged { .. } | Self::Meta { .. } => ErrorKind::Damaged,
             Self::NewerFormat { .. } | Self::Usage(_) | Self::Key(_) | Self::ForeignSource { .. } => ErrorKind::Usage,
-            Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Locked { .. } | Self::LockLost { .. } => ErrorKind::Locked,
+            Self::NotFound { .. } | Self::Ambiguous { .. } => ErrorKind::NotFound,
+            Self::Locked { .. } | Self::LockLost { .. } | Self::NameTaken { .. } => ErrorKind::Locked,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Task(_) => ErrorKind::Other,
+            Self::Sink(_) | Self::Task(_) => ErrorKind::Other,
         }
     }
 }

@@ -3,39 +3,64 @@
 //! A [`Keeper`] holds what a run needs — one source, its destinations, a clock, an observer — and every operation
 //! is a method or a free function over it. Nothing here reads the environment, installs a signal handler or exits.
 
+mod adopt;
 mod backup;
+mod buffers;
 mod catalog;
 mod class;
 mod clock;
 mod destination;
+mod draft;
 mod error;
+mod export;
 mod fingerprint;
+mod frames;
+#[cfg(test)]
+mod fixture;
+mod inventory;
 mod keeper;
+mod lanes;
 mod lock;
+mod make;
 mod meta;
+mod objects;
+mod pipeline;
+mod plain;
+mod progress;
 mod proof;
 mod prune;
+mod publish;
 mod read;
+mod recount;
 mod replicate;
 mod retention;
+mod run;
+mod sequencer;
 mod source;
+mod stop;
+mod tap;
+mod unframed;
 mod verify;
 
+pub use adopt::AdoptOptions;
 pub use backup::{BackupOptions, BackupPlan, BackupReport, DestinationReport};
-pub use catalog::{Catalog, CatalogEntry, Copy, Pick};
+pub use catalog::{Catalog, CatalogEntry, Copy, Pick, Unreadable};
 pub use class::{BackupClass, BackupId};
 pub use clock::{Clock, SystemClock};
 pub use destination::{Destination, Layout};
 pub use error::{Error, ErrorKind, Result};
+pub use export::{ExportOptions, ExportReport};
 pub use fingerprint::{FingerprintKey, LargeObjectHasher, RowHasher, Tally};
+pub use inventory::schema_sha256;
 pub use keeper::Keeper;
 pub use lock::{Lock, LockInfo, LockOptions};
 pub use meta::{
-    DatabaseMeta, EntryMeta, FrameIndex, GlobalsMeta, LargeObjectsMeta, Meta, PlainDigest, SequenceMeta, StoredDigest,
+    DataBlock, DatabaseMeta, EntryMeta, FORMAT_VERSION, FrameIndex, GlobalsMeta, LargeObjectsMeta, Meta, PlainDigest, SequenceMeta, StoredDigest,
 };
+pub use plain::PlainArchive;
 pub use proof::{Proof, ProofKind, ProofOutcome};
 pub use prune::{PruneOptions, PruneReport};
-pub use read::{BackupSource, PlainArchive};
+pub use read::BackupSource;
 pub use replicate::ReplicateReport;
 pub use retention::{Decision, Keep, Policy, ClassPolicy, Reason, RetentionPlan};
 pub use source::SourceRecord;

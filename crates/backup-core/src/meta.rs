@@ -1,12 +1,19 @@
 //! The `.meta` beside an archive: JSON that names it, indexes it and proves it.
 
+use std::io::{self, Write};
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::ser::Formatter;
 
 use crate::{BackupClass, BackupId, Error, FingerprintKey, Result};
 
 /// The format version this library writes, and the highest it reads.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// More than any frame has: bounds what a damaged meta can make us allocate.
+pub(crate) const LARGEST_FRAME: u64 = 1 << 30;
 
 /// A backup's metadata. Its presence is the backup's existence (law 1); it is never changed once written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -171,9 +178,9 @@ pub struct EntryMeta {
     pub fingerprint: String,
     /// The column list of its COPY statement, verbatim, without parentheses; empty if it has none.
     pub columns: String,
-    /// First frame that holds bytes of it.
+    /// The frame in which its data block begins; 0 in a backup without frame index.
     pub frame: u64,
-    /// Offset in that frame's plain bytes of its block's first byte.
+    /// Offset in that frame's plain bytes of the block's first byte; in a backup without frame index, in the archive's.
     pub offset: u64,
     /// Plain bytes of its block in the archive, framing included.
     pub plain_bytes: u64,
@@ -188,6 +195,22 @@ pub struct LargeObjectsMeta {
     pub bytes: u64,
     /// Σ h(oid, length, content) mod 2¹²⁸, hex.
     pub fingerprint: String,
+    /// The data blocks that hold them, in archive order.
+    #[serde(default)]
+    pub blocks: Vec<DataBlock>,
+}
+
+/// Where the data block of an entry that is no table lies. See [`EntryMeta`] for the fields' meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataBlock {
+    /// The entry.
+    pub dump_id: i32,
+    /// The frame in which it begins.
+    pub frame: u64,
+    /// Where in that frame's plain bytes.
+    pub offset: u64,
+    /// Its plain bytes, framing included.
+    pub plain_bytes: u64,
 }
 
 /// One sequence's state.
@@ -204,6 +227,8 @@ pub struct SequenceMeta {
 }
 
 /// The frames of an archive as columns, in order. Stored offsets are the running sum of `stored`.
+///
+/// Empty for an adopted archive, which is one stream of somebody else's making.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameIndex {
     /// Stored bytes of each frame.
@@ -216,28 +241,182 @@ pub struct FrameIndex {
     pub aligned: Vec<u8>,
 }
 
-impl Meta {
-    /// Reads a meta. Unknown keys are ignored; a higher format version is refused.
-    pub fn from_json(object: &str, json: &[u8]) -> Result<Self> {
-        let value: serde_json::Value = serde_json::from_slice(json)
-            .map_err(|error| Error::Meta { object: object.to_owned(), reason: error.to_string() })?;
-        if let Some(found) = value.get("format_version").and_then(serde_json::Value::as_u64)
-            && found > u64::from(FORMAT_VERSION)
-        {
-            return Err(Error::NewerFormat { object: object.to_owned(), found: found as u32, supported: FORMAT_VERSION });
-        }
-        serde_json::from_value(value)
-            .map_err(|error| Error::Meta { object: object.to_owned(), reason: error.to_string() })
+impl FrameIndex {
+    /// How many frames.
+    pub fn len(&self) -> usize {
+        self.stored.len()
     }
 
-    /// The meta as JSON.
+    /// Whether there is no index.
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
+    /// Where each frame begins in the stored bytes, and at last where the last one ends.
+    pub fn stored_offsets(&self) -> Vec<u64> {
+        offsets(&self.stored)
+    }
+
+    /// Where each frame's content begins in the plain archive, and at last where the archive ends.
+    pub fn plain_offsets(&self) -> Vec<u64> {
+        offsets(&self.plain)
+    }
+
+    /// What is wrong with an index of so many bytes, if anything.
+    fn fault(&self, stored_bytes: u64, plain_bytes: u64) -> Option<&'static str> {
+        let sum = |column: &[u64]| column.iter().try_fold(0u64, |sum, &bytes| sum.checked_add(bytes));
+        let columns = [self.plain.len(), self.entry.len(), self.aligned.len()];
+        if columns.iter().any(|&length| length != self.len()) {
+            Some("the columns of its frame index differ in length")
+        } else if self.is_empty() {
+            None
+        } else if sum(&self.stored) != Some(stored_bytes) || sum(&self.plain) != Some(plain_bytes) {
+            Some("its frames do not add up to the archive")
+        } else if self.plain.iter().chain(&self.stored).any(|&bytes| bytes > LARGEST_FRAME) {
+            Some("one of its frames is too large")
+        } else {
+            None
+        }
+    }
+}
+
+fn offsets(column: &[u64]) -> Vec<u64> {
+    let mut end = 0;
+    std::iter::once(0)
+        .chain(column.iter().map(|bytes| {
+            end += bytes;
+            end
+        }))
+        .collect()
+}
+
+impl Meta {
+    /// Reads a meta. Unknown keys are ignored; a higher format version is refused, and so is one that contradicts itself.
+    pub fn from_json(object: &str, json: &[u8]) -> Result<Self> {
+        let refuse = |reason: String| Error::Meta { object: object.to_owned(), reason };
+        let version: Version = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
+        if let Some(found) = version.format_version
+            && found > u64::from(FORMAT_VERSION)
+        {
+            let found = u32::try_from(found).unwrap_or(u32::MAX);
+            return Err(Error::NewerFormat { object: object.to_owned(), found, supported: FORMAT_VERSION });
+        }
+        let meta: Self = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
+        match meta.frames.fault(meta.stored.bytes, meta.plain.bytes) {
+            Some(fault) => Err(refuse(fault.to_owned())),
+            None => Ok(meta),
+        }
+    }
+
+    /// The meta as JSON: keys and list items on lines of their own, what lies deeper on one line.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::Meta { object: self.backup_file.clone(), reason: error.to_string() })
+        let mut json = Vec::new();
+        let mut serializer = serde_json::Serializer::with_formatter(&mut json, Layout::default());
+        self.serialize(&mut serializer)
+            .map_err(|error| Error::Meta { object: self.backup_file.clone(), reason: error.to_string() })?;
+        json.push(b'\n');
+        Ok(json)
     }
 
     /// File name of the meta itself.
     pub fn file(&self) -> String {
         format!("{}.meta", self.backup_file)
+    }
+
+    /// Every data block: dump id and range of bytes in the plain archive, in archive order.
+    pub(crate) fn data_blocks(&self) -> Vec<(i32, Range<u64>)> {
+        let frames = self.frames.plain_offsets();
+        let tables = self.entries.iter().map(|entry| (entry.dump_id, entry.frame, entry.offset, entry.plain_bytes));
+        let others = self.large_objects.blocks.iter();
+        let others = others.map(|block| (block.dump_id, block.frame, block.offset, block.plain_bytes));
+        let mut blocks: Vec<(i32, Range<u64>)> = tables
+            .chain(others)
+            .map(|(dump_id, frame, offset, bytes)| {
+                let begin = frames.get(frame as usize).copied().unwrap_or(u64::MAX).saturating_add(offset);
+                (dump_id, begin..begin.saturating_add(bytes))
+            })
+            .collect();
+        blocks.sort_by_key(|(_, range)| range.start);
+        blocks
+    }
+}
+
+/// What is read before anything else.
+#[derive(Deserialize)]
+struct Version {
+    format_version: Option<u64>,
+}
+
+/// JSON with line breaks down to the second level only: a frame index has millions of numbers.
+#[derive(Default)]
+struct Layout {
+    depth: usize,
+}
+
+/// Levels below which everything stands on one line.
+const LINES: usize = 2;
+
+impl Layout {
+    fn line<W: ?Sized + Write>(&self, writer: &mut W) -> io::Result<()> {
+        if self.depth > LINES {
+            return Ok(());
+        }
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(b"  "))
+    }
+
+    fn open<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: u8) -> io::Result<()> {
+        self.depth += 1;
+        writer.write_all(&[bracket])
+    }
+
+    fn close<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: u8) -> io::Result<()> {
+        let deep = self.depth > LINES;
+        self.depth -= 1;
+        if !deep {
+            self.line(writer)?;
+        }
+        writer.write_all(&[bracket])
+    }
+
+    fn item<W: ?Sized + Write>(&self, writer: &mut W, first: bool) -> io::Result<()> {
+        match (first, self.depth > LINES) {
+            (true, _) => self.line(writer),
+            (false, true) => writer.write_all(b","),
+            (false, false) => {
+                writer.write_all(b",")?;
+                self.line(writer)
+            }
+        }
+    }
+}
+
+impl Formatter for Layout {
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b'[')
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b']')
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.item(writer, first)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b'{')
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b'}')
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.item(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
     }
 }

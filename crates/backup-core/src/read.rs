@@ -1,12 +1,24 @@
 //! Reading a backup back: stored bytes → frames → plain archive, every byte checked on the way.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use pgkeep_archive::{BlockWriter, Decoder, Event, Toc};
+use pgkeep_compress::detect;
 use pgkeep_dump::PrivateFacts;
 use pgkeep_storage::{Key, Storage};
 
-use crate::{CatalogEntry, Keeper, Meta, Result};
+use crate::frames::FramedArchive;
+use crate::inventory::only_data_of;
+use crate::meta::LARGEST_FRAME;
+use crate::plain::{Digested, Gone, Pieces, Slicer};
+use crate::prune::beside;
+use crate::unframed::{PlainSink, UnframedArchive};
+use crate::{CatalogEntry, Error, Keeper, Meta, PlainArchive, Result, objects};
+
+/// Plain bytes of the blocks of archives that are cut anew.
+const BLOCK_BYTES: usize = 4 << 20;
 
 /// Something restorable: one copy of a catalogued backup, or a foreign archive (pg_dump -Fc, plain or compressed outside).
 #[derive(Debug, Clone)]
@@ -21,41 +33,233 @@ pub struct BackupSource {
     pub place: String,
 }
 
-/// The plain archive of a backup as a stream of pieces. After the last piece, `next` gives `None` only if every size and digest matched.
-#[derive(Debug)]
-pub struct PlainArchive {}
-
 impl BackupSource {
-    /// The copy of `entry` that is nearest and readable now.
-    pub fn nearest(_keeper: &Keeper, _entry: &CatalogEntry) -> Result<Self> {
-        unimplemented!()
+    /// The copy of `entry` that is nearest and readable now: not found damaged, not in an archive tier, if there is one.
+    pub fn nearest(keeper: &Keeper, entry: &CatalogEntry) -> Result<Self> {
+        let there = || entry.copies.iter().filter(|copy| copy.stored_bytes.is_some());
+        let online = |copy: &&crate::Copy| !copy.storage_class.as_deref().is_some_and(is_archive_tier);
+        let good = |copy: &&crate::Copy| entry.good_at(copy.destination);
+        let best = there().filter(online).find(good).or_else(|| there().find(good));
+        let copy = best.or_else(|| there().find(online)).or_else(|| there().next());
+        let missing = || Error::NotFound { wanted: format!("the archive of {}", entry.meta.id), candidates: Vec::new() };
+        let copy = copy.ok_or_else(missing)?;
+        Ok(Self::copy(keeper, entry, copy))
     }
+
+    /// One copy of `entry`.
+    pub fn copy(keeper: &Keeper, entry: &CatalogEntry, copy: &crate::Copy) -> Self {
+        Self {
+            meta: Some(Arc::clone(&entry.meta)),
+            storage: Arc::clone(&keeper.destinations[copy.destination].storage),
+            key: copy.key.clone(),
+            place: copy.name.clone(),
+        }
+    }
+
     /// A foreign archive.
     pub fn foreign(storage: Arc<dyn Storage>, key: Key) -> Self {
         let place = format!("{}/{key}", storage.location());
         Self { meta: None, storage, key, place }
     }
+
+    /// Its name for people and errors: the backup's, or the object's.
+    pub fn name(&self) -> String {
+        self.meta.as_ref().map_or_else(|| self.key.to_string(), |meta| meta.id.to_string())
+    }
+
     /// Opens the whole plain archive; frames are decompressed side by side by up to `jobs` threads, order kept.
-    pub async fn open(&self, _jobs: usize) -> Result<PlainArchive> {
-        unimplemented!()
+    pub async fn open(&self, jobs: usize) -> Result<PlainArchive> {
+        Ok(match self.framed() {
+            Some(framed) => PlainArchive::from_task(move |pieces| framed.send_all(jobs, pieces)),
+            None => {
+                let unframed = self.unframed();
+                PlainArchive::from_task(move |pieces| unframed.send_all(pieces))
+            }
+        })
     }
+
+    /// Opens a reduced archive: header and TOC with only the wanted entries marked as having data, then their data blocks.
+    ///
+    /// Where the backup has a frame index, only the frames of those entries are fetched; whole-archive digests then
+    /// can't be compared, the frames' own checksums still are.
+    pub async fn open_entries(&self, dump_ids: &[i32], jobs: usize) -> Result<PlainArchive> {
+        let toc = self.toc().await?;
+        let reduced = only_data_of(&toc, dump_ids).map_err(|source| self.damaged(source))?;
+        let Some(meta) = &self.meta else {
+            let (unframed, name) = (self.unframed(), self.name());
+            return Ok(PlainArchive::from_task(move |pieces| cut_anew(unframed, name, reduced, pieces)));
+        };
+        let blocks = meta.data_blocks();
+        let wanted: Vec<Range<u64>> =
+            blocks.into_iter().filter(|(dump_id, _)| dump_ids.contains(dump_id)).map(|(_, range)| range).collect();
+        let slicer = Slicer::new(wanted.clone());
+        let head = reduced.raw.clone();
+        if let Some(framed) = self.framed() {
+            let runs = runs(&meta.frames.plain_offsets(), &wanted);
+            return Ok(PlainArchive::from_task(move |pieces| async move {
+                let _ = pieces.send(head).await;
+                framed.send_runs(runs, jobs, slicer, pieces).await
+            }));
+        }
+        let mut whole = self.open(jobs).await?;
+        Ok(PlainArchive::from_task(move |pieces| async move {
+            let _ = pieces.send(head).await;
+            let mut offset = 0;
+            while let Some(plain) = whole.next().await? {
+                if let Err(Gone) = pieces.send_all(slicer.cut(offset, &plain)).await {
+                    break;
+                }
+                offset += plain.len() as u64;
+            }
+            Ok(())
+        }))
+    }
+
     /// Header and TOC only, with as few bytes fetched as can be.
-    pub async fn toc(&self) -> Result<Arc<pgkeep_archive::Toc>> {
-        unimplemented!()
+    pub async fn toc(&self) -> Result<Arc<Toc>> {
+        let mut beginning = match (self.framed(), &self.meta) {
+            (Some(framed), Some(meta)) => {
+                let toc = 0..meta.toc_bytes;
+                let run = FramedArchive::holding(&meta.frames.plain_offsets(), &toc);
+                PlainArchive::from_task(move |pieces| framed.send_runs(vec![run], 1, Slicer::new([toc]), pieces))
+            }
+            _ => self.open(1).await?,
+        };
+        let mut decoder = Decoder::new();
+        while let Some(piece) = beginning.next().await? {
+            decoder.push_bytes(piece);
+            if let Some(Event::Toc(toc)) = decoder.next_event().map_err(|source| self.damaged(source))? {
+                return Ok(toc);
+            }
+        }
+        let reason = "it ends inside its table of contents".to_owned();
+        Err(Error::Damaged { object: self.object(&self.key), reason })
     }
+
     /// The globals as SQL, digests checked; `None` if the backup has none.
     pub async fn globals(&self) -> Result<Option<Bytes>> {
-        unimplemented!()
+        let Some(globals) = self.meta.as_ref().and_then(|meta| meta.globals.as_ref()) else { return Ok(None) };
+        let key = beside(&self.key, &globals.file)?;
+        let object = self.object(&key);
+        let damaged = |reason: String| Error::Damaged { object: object.clone(), reason };
+        let stored = objects::get(self.storage.as_ref(), &key).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
+        check(&object, &stored, globals.stored.bytes, &globals.stored.sha256)?;
+        let plain = match detect(&stored) {
+            None => stored,
+            Some(codec) => {
+                let mut plain = Vec::new();
+                let limit = globals.plain.bytes.min(LARGEST_FRAME) as usize;
+                codec.decode(&stored, &mut plain, limit).map_err(|error| damaged(error.to_string()))?;
+                plain.into()
+            }
+        };
+        check(&object, &plain, globals.plain.bytes, &globals.plain.sha256)?;
+        Ok(Some(plain))
     }
+
     /// The structured facts inside the globals.
     pub async fn private_facts(&self) -> Result<Option<PrivateFacts>> {
-        unimplemented!()
+        match self.globals().await? {
+            Some(globals) => Ok(PrivateFacts::from_globals(&globals)?),
+            None => Ok(None),
+        }
+    }
+
+    fn framed(&self) -> Option<FramedArchive> {
+        let meta = self.meta.as_ref().filter(|meta| !meta.frames.is_empty())?;
+        Some(FramedArchive { meta: Arc::clone(meta), storage: Arc::clone(&self.storage), key: self.key.clone() })
+    }
+
+    pub(crate) fn unframed(&self) -> UnframedArchive {
+        UnframedArchive { meta: self.meta.clone(), storage: Arc::clone(&self.storage), key: self.key.clone() }
+    }
+
+    pub(crate) fn object(&self, key: &Key) -> String {
+        format!("{}/{key}", self.storage.location())
+    }
+
+    pub(crate) fn damaged(&self, source: pgkeep_archive::Error) -> Error {
+        Error::Archive { backup: self.name(), source }
     }
 }
 
-impl PlainArchive {
-    /// The next plain bytes.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        unimplemented!()
+/// Storage classes out of which an object must be fetched before it can be read.
+fn is_archive_tier(class: &str) -> bool {
+    ["GLACIER", "DEEP_ARCHIVE", "ARCHIVE"].iter().any(|tier| class.eq_ignore_ascii_case(tier))
+}
+
+fn check(object: &str, bytes: &[u8], expected: u64, sha256: &str) -> Result<()> {
+    let mut digested = Digested::default();
+    digested.update(bytes);
+    digested.check(object, expected, sha256)
+}
+
+/// Runs of frames that hold `wanted`, each frame once.
+fn runs(offsets: &[u64], wanted: &[Range<u64>]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for range in wanted {
+        let frames = FramedArchive::holding(offsets, range);
+        match runs.last_mut() {
+            Some(last) if frames.start <= last.end => last.end = last.end.max(frames.end),
+            _ => runs.push(frames),
+        }
+    }
+    runs
+}
+
+/// Reads a foreign archive to its end and sends a plain one with the data that `reduced` has.
+async fn cut_anew(archive: UnframedArchive, name: String, reduced: Arc<Toc>, pieces: Pieces) -> Result<()> {
+    let (decoder, writer) = (Decoder::new(), BlockWriter::new(BLOCK_BYTES));
+    let sink = CutAnew { name, decoder, writer, reduced, wanted: false, pieces };
+    let (mut sink, found) = archive.read(sink).await?;
+    if found.is_some() {
+        sink.decoder.finish().and_then(|()| sink.writer.finish()).map_err(|source| sink.damaged(source))?;
+        while let Some(block) = sink.writer.take() {
+            if let Err(Gone) = sink.pieces.send(block.bytes).await {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct CutAnew {
+    name: String,
+    decoder: Decoder,
+    writer: BlockWriter,
+    reduced: Arc<Toc>,
+    /// Whether the current entry is.
+    wanted: bool,
+    pieces: Pieces,
+}
+
+impl CutAnew {
+    fn damaged(&self, source: pgkeep_archive::Error) -> Error {
+        Error::Archive { backup: self.name.clone(), source }
+    }
+
+    fn event(&mut self, event: &Event) -> pgkeep_archive::Result<()> {
+        if let Event::Toc(_) = event {
+            return self.writer.toc(&self.reduced);
+        }
+        if let Event::DataStarted { dump_id } = event {
+            self.wanted = self.reduced.entry(*dump_id).is_some_and(|entry| entry.has_data);
+        }
+        if self.wanted { self.writer.event(event) } else { Ok(()) }
+    }
+}
+
+impl PlainSink for CutAnew {
+    fn take(&mut self, plain: Bytes) -> Result<bool> {
+        self.decoder.push_bytes(plain);
+        while let Some(event) = self.decoder.next_event().map_err(|source| self.damaged(source))? {
+            self.event(&event).map_err(|source| self.damaged(source))?;
+            while let Some(block) = self.writer.take() {
+                if let Err(Gone) = self.pieces.blocking_send(block.bytes) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 }

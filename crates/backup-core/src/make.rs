@@ -1,0 +1,159 @@
+//! The dump stage of a backup: an archive on its way to every store, proven whole, not yet visible.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pgkeep_archive::Toc;
+use pgkeep_dump::{DumpOutcome, DumpStream, ServerFacts, globals_warnings};
+use pgkeep_metrics::Stage;
+use pgkeep_storage::ObjectWriter;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::draft::Name;
+use crate::lanes::{Lanes, Target};
+use crate::pipeline::{Pipeline, joined};
+use crate::progress::Progress;
+use crate::run::{Run, chain};
+use crate::sequencer::{Sequenced, Sequencer};
+use crate::{Catalog, Error, FingerprintKey, GlobalsMeta, PlainDigest, Result, StoredDigest};
+
+/// How long an engine may take to end its children and sessions.
+const ENGINE_END_LIMIT: Duration = Duration::from_secs(20);
+
+/// All that is known of an archive when it is whole.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    pub(crate) toc: Arc<Toc>,
+    pub(crate) sequenced: Sequenced,
+    pub(crate) key: FingerprintKey,
+    pub(crate) outcome: DumpOutcome,
+    pub(crate) globals: Option<Globals>,
+}
+
+/// The globals object.
+#[derive(Debug, Clone)]
+pub(crate) struct Globals {
+    pub(crate) meta: GlobalsMeta,
+    pub(crate) stored: Bytes,
+}
+
+/// An archive, and the writers that hold all of it.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) archive: Archive,
+    pub(crate) written: Vec<(Target, Box<dyn ObjectWriter>)>,
+}
+
+impl Run<'_> {
+    /// Dumps, compresses and stores; ends well only if the engine has said that this was all (law 2). Ended otherwise,
+    /// every writer was given up and every child is gone.
+    pub(crate) async fn dump(&mut self, name: &Name, facts: &ServerFacts, targets: Vec<Target>, catalog: &Catalog) -> Result<Made> {
+        let engine_ends = CancellationToken::new();
+        let _with_us = engine_ends.clone().drop_guard();
+        let clock = self.started(Stage::Dump, &format!("{} as {}", facts.identity.database, name.id));
+
+        let start = async { Ok(self.engine.start(engine_ends.clone()).await?) };
+        let mut stream = self.stop.until(start).await?;
+        let toc = Arc::clone(&stream.toc);
+        let key = FingerprintKey::random();
+        let codec = Arc::clone(&self.options.codec);
+        let pipeline = Pipeline { backup: name.id.to_string(), codec, jobs: self.options.jobs, key };
+        let mut progress = Progress::new(&self.keeper.observer, Stage::Dump, self.expected_bytes(facts, catalog));
+        let mut lanes = self.stop.until(async { Ok(Lanes::open(targets).await) }).await?;
+
+        let work = async {
+            let run = pipeline.run(&mut stream, &mut lanes, &mut progress);
+            tokio::try_join!(run, self.globals(name, engine_ends.clone()))
+        };
+        let streamed = self.stop.until(work).await;
+        if streamed.is_err() {
+            engine_ends.cancel();
+        }
+        let (sequencer, globals) = match streamed {
+            Ok((sequencer, globals)) => (self.verdict(name, stream, sequencer).await, globals),
+            Err(error) => {
+                // It has nothing to tell that we don't know; this is for its children to be gone.
+                let _ = tokio::time::timeout(ENGINE_END_LIMIT, stream.finish()).await;
+                (Err(error), Err(String::new()))
+            }
+        };
+        let (outcome, sequenced) = match sequencer {
+            Ok(whole) => whole,
+            Err(error) => {
+                lanes.abort().await;
+                return Err(error);
+            }
+        };
+
+        let (written, failed) = lanes.into_writers();
+        for (target, error) in failed {
+            self.fail(target.destination, error);
+        }
+        for warning in &outcome.warnings {
+            self.warn(warning);
+        }
+        let globals = match globals {
+            Ok((globals, warnings)) => {
+                for warning in &warnings {
+                    self.warn(warning);
+                }
+                Some(globals)
+            }
+            Err(reason) => {
+                self.warn(&format!("the backup has no roles and tablespaces: {reason}"));
+                None
+            }
+        };
+        self.finished(Stage::Dump, clock);
+        Ok(Made { archive: Archive { toc, sequenced, key, outcome, globals }, written })
+    }
+
+    /// What the engine says of itself, and then what its archive says: the engine knows better why something is missing.
+    async fn verdict(&self, name: &Name, stream: DumpStream, sequencer: Sequencer) -> Result<(DumpOutcome, Sequenced)> {
+        let outcome = self.stop.until(async { Ok(stream.finish().await?) }).await?;
+        let backup = || name.id.to_string();
+        let sequenced = sequencer.finish().map_err(|source| Error::Archive { backup: backup(), source })?;
+        Ok((outcome, sequenced))
+    }
+
+    /// The globals object, and what it lacks; or why there is none, which is no reason to have no backup.
+    async fn globals(&self, name: &Name, ends: CancellationToken) -> Result<Result<(Globals, Vec<String>), String>> {
+        let plain = match self.engine.globals(ends).await {
+            Ok(plain) => plain,
+            Err(error) => return Ok(Err(chain(&error))),
+        };
+        let warnings = globals_warnings(&plain);
+        let codec = Arc::clone(&self.options.codec);
+        let (plain, stored) = joined(
+            tokio::task::spawn_blocking(move || {
+                let mut stored = Vec::new();
+                let encoded = codec.encode(&plain, &mut stored);
+                encoded.map(|()| (plain, Bytes::from(stored)))
+            })
+            .await,
+        )?
+        .map_err(|error| Error::Task(error.to_string()))?;
+        let meta = GlobalsMeta {
+            file: name.globals.clone(),
+            stored: StoredDigest { bytes: stored.len() as u64, sha256: hex::encode(Sha256::digest(&stored)) },
+            plain: PlainDigest { bytes: plain.len() as u64, sha256: hex::encode(Sha256::digest(&plain)) },
+            role_passwords: self.options.role_passwords,
+        };
+        Ok(Ok((Globals { meta, stored }, warnings)))
+    }
+
+    /// About how many plain bytes will come: as many as last time, grown as the database has.
+    fn expected_bytes(&self, facts: &ServerFacts, catalog: &Catalog) -> Option<u64> {
+        let alike = |meta: &crate::Meta| meta.selection == self.options.selection.arguments && meta.database.size_bytes > 0;
+        let last = catalog.own().map(|entry| entry.meta.as_ref()).find(|meta| alike(meta));
+        match last {
+            Some(last) => {
+                let grown = u128::from(last.plain.bytes) * u128::from(facts.size_bytes) / u128::from(last.database.size_bytes);
+                u64::try_from(grown).ok()
+            }
+            None => self.options.selection.arguments.is_empty().then_some(facts.size_bytes),
+        }
+    }
+}
