@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pgkeep_metrics::Observer;
+use pgkeep_metrics::{Event, Observer};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Clock, Destination};
@@ -18,8 +18,20 @@ pub struct Keeper {
     pub observer: Arc<dyn Observer>,
     /// Ends what is under way, politely.
     pub cancel: CancellationToken,
-    /// `user@host` or the like: who holds a lock, where a backup was made.
+    /// This machine's host name: where a backup was made, who holds a lock.
     pub host: String,
     /// This program's name and version, for metas.
     pub tool_version: String,
+}
+
+impl Keeper {
+    /// Tells the observer of something that is not as it should be.
+    pub(crate) fn warn(&self, message: &str) {
+        self.observer.notice(&Event::Warning { message: message.to_owned() });
+    }
+
+    /// Tells the observer a detail.
+    pub(crate) fn detail(&self, message: &str) {
+        self.observer.notice(&Event::Detail { message: message.to_owned() });
+    }
 }

@@ -1,11 +1,13 @@
 //! Proofs: what was verified of a backup, when, with what outcome.
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use pgkeep_storage::{Created, Key};
 use serde::{Deserialize, Serialize};
 
-use crate::{CatalogEntry, Keeper, Result};
+use crate::{CatalogEntry, Error, Keeper, Result, objects};
 
-/// How a backup was verified.
+/// How a backup was verified, least thorough first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofKind {
@@ -17,6 +19,18 @@ pub enum ProofKind {
     Deep,
     /// Restored, and what came back compared.
     Restore,
+}
+
+impl ProofKind {
+    /// The word in file names and on screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Stored => "stored",
+            Self::Deep => "deep",
+            Self::Restore => "restore",
+        }
+    }
 }
 
 /// With what outcome.
@@ -51,8 +65,39 @@ pub struct Proof {
 }
 
 impl Keeper {
-    /// Stores a proof beside every copy of the backup (best effort; at least one must take it).
-    pub async fn store_proof(&self, _entry: &CatalogEntry, _proof: &Proof) -> Result<()> {
-        unimplemented!()
+    /// Stores a proof beside every copy of the backup. An error only if no destination took it; others are warnings.
+    pub async fn store_proof(&self, entry: &CatalogEntry, proof: &Proof) -> Result<()> {
+        let json = Bytes::from(serde_json::to_vec_pretty(proof).map_err(|error| Error::Task(error.to_string()))?);
+        let mut taken = 0;
+        let mut failure = None;
+        for copy in &entry.copies {
+            let storage = self.destinations[copy.destination].storage.as_ref();
+            let stored = async {
+                for attempt in 1.. {
+                    let created = storage.create(&proof_key(&copy.key, proof, attempt)?, json.clone()).await;
+                    if created.map_err(objects::at(storage))? == Created::Created {
+                        break;
+                    }
+                }
+                Ok::<_, Error>(())
+            };
+            match stored.await {
+                Ok(()) => taken += 1,
+                Err(error) => {
+                    self.warn(&format!("the proof could not be stored at {}: {error}", copy.name));
+                    failure = Some(error);
+                }
+            }
+        }
+        match failure {
+            Some(error) if taken == 0 => Err(error),
+            _ => Ok(()),
+        }
     }
+}
+
+fn proof_key(archive: &Key, proof: &Proof, attempt: u32) -> Result<Key> {
+    let (stamp, word) = (proof.at.format("%Y%m%d_%H%M%S"), proof.kind.word());
+    let suffix = if attempt > 1 { format!("_{attempt}") } else { String::new() };
+    Ok(Key::new(format!("{archive}.proofs/{stamp}_{word}{suffix}.json"))?)
 }
