@@ -284,8 +284,11 @@ impl Storage for ObjectStorage {
     async fn unfinished(&self, begun_before_ms: i64) -> Result<Option<Vec<Unfinished>>> {
         let inner = &self.inner;
         let Some(uploads) = &inner.uploads else { return Ok(None) };
-        let found = uploads.list(&inner.prefix).await;
-        let found = found.map_err(|error| inner.error("list unfinished uploads", &Key::root(), &error))?;
+        let found = match uploads.list(&inner.prefix).await.map_err(|error| inner.error("list unfinished uploads", &Key::root(), &error)) {
+            Ok(found) => found,
+            Err(Error::Unsupported { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let ours = found.into_iter().filter(|upload| upload.begun_ms < begun_before_ms).filter_map(|upload| {
             let key = inner.relative(&parse(&upload.key))?;
             Some(Unfinished { key, ..upload })

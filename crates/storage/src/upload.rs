@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +20,12 @@ use crate::{Error, Key, ObjectInfo, ObjectWriter, Result, WriteOptions};
 /// Shorter pieces are copied together; longer ones are sent from where they lie.
 const COPY_BELOW_BYTES: usize = 16 * 1024;
 
+/// How long parts on their way are waited for when an upload is given up.
+const LANDING: Duration = Duration::from_secs(3);
+
+/// Parts on their way.
+type Landing = JoinSet<object_store::Result<()>>;
+
 /// An object on its way to a store.
 pub(crate) struct Upload {
     inner: Arc<Inner>,
@@ -33,7 +40,7 @@ pub(crate) struct Upload {
     written_bytes: u64,
     /// Begun with the second part.
     upload: Option<Box<dyn MultipartUpload>>,
-    in_flight: JoinSet<object_store::Result<()>>,
+    in_flight: Landing,
     failed: bool,
     /// For what is left to do when this is dropped.
     runtime: Handle,
@@ -194,9 +201,9 @@ impl ObjectWriter for Upload {
     }
 
     async fn abort(mut self: Box<Self>) -> Result<()> {
-        self.in_flight.shutdown().await;
-        let Some(mut upload) = self.upload.take() else { return Ok(()) };
-        upload.abort().await.map_err(|error| self.inner.error("give up", &self.key, &error))
+        let Some(upload) = self.upload.take() else { return Ok(()) };
+        let given_up = give_up(upload, std::mem::take(&mut self.in_flight)).await;
+        given_up.map_err(|error| self.inner.error("give up", &self.key, &error))
     }
 }
 
@@ -207,15 +214,29 @@ impl Upload {
     }
 }
 
+/// Removes the parts that were stored. Those on their way are let land first, for a moment: a part that a
+/// server is still busy with when the upload is aborted may be stored after all, and nobody would ever know.
+async fn give_up(mut upload: Box<dyn MultipartUpload>, mut in_flight: Landing) -> object_store::Result<()> {
+    let landed = tokio::time::timeout(LANDING, async { while in_flight.join_next().await.is_some() {} }).await;
+    if landed.is_ok() {
+        return upload.abort().await;
+    }
+    in_flight.shutdown().await;
+    upload.abort().await?;
+    tokio::time::sleep(LANDING).await;
+    // Gone already, unless something landed late.
+    let _ = upload.abort().await;
+    Ok(())
+}
+
 impl Drop for Upload {
     /// Removes the parts of an upload that was neither finished nor given up, as far as there is time for it.
     fn drop(&mut self) {
-        let Some(mut upload) = self.upload.take() else { return };
-        let mut in_flight = std::mem::take(&mut self.in_flight);
+        let Some(upload) = self.upload.take() else { return };
+        let in_flight = std::mem::take(&mut self.in_flight);
         let (location, key) = (self.inner.location.clone(), self.key.clone());
         self.runtime.spawn(async move {
-            in_flight.shutdown().await;
-            if let Err(error) = upload.abort().await {
+            if let Err(error) = give_up(upload, in_flight).await {
                 let cause = crate::classify::Facts::of(&error).cause;
                 tracing::warn!(%location, %key, %cause, "the parts of an unfinished upload stay behind");
             }

@@ -1,6 +1,7 @@
 //! Objects of several parts.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -98,16 +99,20 @@ impl Suite<'_> {
     }
 }
 
-/// The bytes `range` of an endless reproducible noise.
+/// The bytes `range` of an endless reproducible noise, whose period is prime so that no part looks like another.
 fn noise(range: Range<u64>) -> Bytes {
-    let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize + 16);
-    let first = range.start / 8;
-    let mut word = first;
-    while (word - first) * 8 < range.end - first * 8 {
-        let mixed = (word ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        bytes.extend_from_slice(&(mixed ^ (mixed >> 29)).to_le_bytes());
-        word += 1;
+    const PERIOD: u64 = 1_048_573;
+    static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let words = (0..PERIOD.div_ceil(8)).map(|word| (word ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        words.flat_map(|word| (word ^ (word >> 29)).to_le_bytes()).take(PERIOD as usize).collect()
+    });
+    let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
+    let mut at = range.start;
+    while at < range.end {
+        let begin = at % PERIOD;
+        let end = PERIOD.min(begin + (range.end - at));
+        bytes.extend_from_slice(&NOISE[begin as usize..end as usize]);
+        at += end - begin;
     }
-    let skip = (range.start - first * 8) as usize;
-    bytes.freeze().slice(skip..skip + (range.end - range.start) as usize)
+    bytes.freeze()
 }

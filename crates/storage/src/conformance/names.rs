@@ -58,7 +58,7 @@ impl Suite<'_> {
     }
 
     pub(super) async fn names(&self) {
-        let long = format!("names/{}", "x".repeat(200));
+        let long = format!("names/{}", "x".repeat(90));
         let names = [
             "names/with space",
             "names/ leading and trailing ",

@@ -116,6 +116,16 @@ async fn links_lead_nowhere() {
 }
 
 #[tokio::test]
+async fn the_longest_names_fit() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = DiskStorage::open(directory.path()).unwrap();
+    let long = key(&format!("{0}/{0}", "ü".repeat(127)));
+    storage.put(&long, "x".into()).await.unwrap();
+    assert_eq!(storage.create(&long, "y".into()).await.unwrap(), Created::Exists);
+    assert_eq!(storage.list_all(&Key::root()).await.unwrap()[0].key, long);
+}
+
+#[tokio::test]
 async fn pipes_and_directories_are_no_objects() {
     let directory = tempfile::tempdir().unwrap();
     let storage = DiskStorage::open(directory.path()).unwrap();

@@ -1,5 +1,7 @@
-//! The store's promises, kept by every implementation that needs no server.
+//! The store's promises, kept by every implementation that needs no server of its own.
 
 mod disk;
 mod fan_out;
 mod memory;
+mod s3;
+mod s3_server;
