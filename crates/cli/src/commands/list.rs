@@ -1,0 +1,87 @@
+//! `pgkeep list`, and the drop-in's `--list-backups`.
+
+use chrono::Utc;
+use pgkeep_core::{Catalog, CatalogEntry, ProofOutcome};
+use serde_json::{Value, json};
+
+use super::{Context, Done};
+use crate::args::ListArgs;
+use crate::failure::Result;
+use crate::invocation::Program;
+use crate::render::{age, json as documents, short_size, tables};
+use crate::wire::Access;
+
+pub(super) async fn run(context: &Context, args: &ListArgs) -> Result<Done> {
+    let keeper = context.keeper(Access::Read).await?;
+    let catalog = Catalog::load(&keeper).await?;
+    context.tell_of(&catalog);
+    let entries: Vec<_> = catalog
+        .own()
+        .filter(|entry| args.class.is_none_or(|class| entry.meta.backup_type == class))
+        .take(args.limit.unwrap_or(usize::MAX))
+        .collect();
+    let others = catalog.entries.len() - catalog.own().count();
+    if others > 0 {
+        context.reporter.info(format!("{others} backups of another database, taken over here, are not listed"));
+    }
+    let backups: Vec<Value> = entries.iter().map(|entry| documents::backup(entry)).collect();
+    let text = if context.program == Program::RestoreDatabase { drop_in_list(&entries) } else { table(&entries) };
+    if entries.is_empty() {
+        let places: Vec<_> = keeper.destinations.iter().map(|destination| destination.storage.location().to_string()).collect();
+        context.reporter.info(format!("no backups at {}", places.join(", ")));
+    }
+    Ok(Done::new(text, "backups", json!(backups)))
+}
+
+/// Date, time, size, name: the fourth field is the name, which runbooks cut out.
+fn drop_in_list(entries: &[&CatalogEntry]) -> String {
+    let line = |entry: &&CatalogEntry| {
+        format!(
+            "{}  {:>6}  {}  {}  {}\n",
+            entry.meta.date.format("%Y-%m-%d %H:%M:%S"),
+            short_size(entry.meta.stored.bytes),
+            entry.meta.id,
+            places(entry),
+            proof(entry),
+        )
+    };
+    entries.iter().map(line).collect()
+}
+
+fn table(entries: &[&CatalogEntry]) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let now = Utc::now();
+    let rows = entries.iter().map(|entry| {
+        let meta = &entry.meta;
+        [
+            meta.id.to_string(),
+            meta.snapshot_time.format("%Y-%m-%d %H:%M:%S").to_string(),
+            age(meta.snapshot_time, now),
+            short_size(meta.stored.bytes),
+            meta.compression.clone(),
+            places(entry),
+            proof(entry),
+        ]
+    });
+    tables::table(["NAME", "SNAPSHOT (UTC)", "AGE", "SIZE", "CODEC", "WHERE", "PROOF"], &[2, 3], rows)
+}
+
+/// The names of the places that have a copy; a copy that is not whole is marked.
+pub(super) fn places(entry: &CatalogEntry) -> String {
+    let place = |copy: &pgkeep_core::Copy| {
+        let mark = if entry.good_at(copy.destination) { "" } else { "(damaged)" };
+        format!("{}{mark}", copy.name)
+    };
+    entry.copies.iter().map(place).collect::<Vec<_>>().join(",")
+}
+
+/// The newest proof: how, and when if it was good.
+fn proof(entry: &CatalogEntry) -> String {
+    match entry.proofs.first() {
+        None => "-".to_owned(),
+        Some(proof) if proof.outcome == ProofOutcome::Good => format!("{}:{}", proof.kind.word(), proof.at.format("%Y-%m-%d")),
+        Some(proof) => format!("{}:BAD", proof.kind.word()),
+    }
+}

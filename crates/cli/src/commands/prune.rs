@@ -1,0 +1,67 @@
+//! `pgkeep prune`.
+
+use pgkeep_core::{Catalog, LockOptions, PruneOptions, Reason, RetentionPlan};
+use serde_json::json;
+
+use super::{Context, Done};
+use crate::args::PruneArgs;
+use crate::failure::Result;
+use crate::render::{size, tables};
+use crate::wire::Access;
+
+pub(super) async fn run(context: &Context, args: &PruneArgs) -> Result<Done> {
+    let settings = &context.settings;
+    if args.dry_run {
+        let keeper = context.keeper(Access::Read).await?;
+        let catalog = Catalog::load(&keeper).await?;
+        context.tell_of(&catalog);
+        let plans = keeper.plan_prune(&catalog, &settings.policy);
+        return Ok(Done::new(text(&plans), "plans", json!(plans)).with("dry_run", json!(true)));
+    }
+    let keeper = context.keeper(Access::Write).await?;
+    let lock = LockOptions { wait: settings.wait, ..LockOptions::new("prune") };
+    let report = keeper.prune(&PruneOptions { policy: settings.policy.clone(), lock: Some(lock) }).await?;
+    for warning in &report.warnings {
+        context.reporter.warn(warning);
+    }
+    context.reporter.info(summary(report.removed, report.freed_bytes, report.swept));
+    Ok(Done::new(text(&report.plans), "prune", json!(report)))
+}
+
+/// One line about what was removed.
+pub(super) fn summary(removed: u64, freed_bytes: u64, swept: u64) -> String {
+    let swept = if swept > 0 { format!(", swept {swept} left-over object(s)") } else { String::new() };
+    format!("Deleted {removed} old backup(s), {} freed{swept}", size(freed_bytes))
+}
+
+/// Every decision with its reasons.
+pub(super) fn text(plans: &[(String, RetentionPlan)]) -> String {
+    let rows = plans.iter().flat_map(|(destination, plan)| {
+        plan.decisions.iter().map(move |decision| {
+            let reasons: Vec<_> = decision.reasons.iter().map(|reason| why(reason)).collect();
+            [
+                destination.clone(),
+                decision.id.to_string(),
+                if decision.keep { "keep" } else { "remove" }.to_owned(),
+                reasons.join(", "),
+            ]
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() { String::new() } else { tables::table(["WHERE", "NAME", "PLAN", "WHY"], &[], rows) }
+}
+
+fn why(reason: &Reason) -> String {
+    match reason {
+        Reason::Young => "younger than its class is kept".to_owned(),
+        Reason::Among(count) => format!("among the last {count} good ones of its class"),
+        Reason::NewestGood => "the newest good backup".to_owned(),
+        Reason::NewestProven => "the newest proven backup".to_owned(),
+        Reason::Future => "its time is in the future".to_owned(),
+        Reason::NoRule => "no rule for its class".to_owned(),
+        Reason::Expired => "older than its class is kept".to_owned(),
+        Reason::Excess => "more than its class may have".to_owned(),
+        #[expect(unreachable_patterns, reason = "reasons may grow")]
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,184 @@
+//! `pgkeep restore`, and the drop-in `restore-database`.
+
+mod told;
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use pgkeep_compress::Compression;
+use pgkeep_core::{BackupClass, BackupOptions, CatalogEntry, Keeper, LockOptions, Proof, ProofKind, ProofOutcome};
+use pgkeep_dump::{ConnectSettings, Selection};
+use pgkeep_metrics::{Event, Observer};
+use pgkeep_restore::{RestorePlan, RestoreReport, RestoreRequest, Snapshot, TableName, Target};
+use serde_json::json;
+
+use super::pick::Chosen;
+use super::{Context, Done};
+use crate::args::RestoreArgs;
+use crate::failure::{Failure, Result, chain};
+use crate::hint::Code;
+use crate::log::Level;
+use crate::render::elapsed;
+use crate::settings::DEFAULT_COMPRESSION;
+use crate::wire::{Access, TOOL_VERSION};
+
+pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
+    let reporter = &context.reporter;
+    reporter.banner(Level::Info, "Database Restore Started");
+    let settings = context.connect_settings()?;
+
+    // 1: find and show the backup
+    let access = if args.dry_run { Access::Read } else { Access::Write };
+    let chosen = choose(context, args).await?;
+    told::backup(context, &chosen);
+
+    // 2: the plan
+    let repository = context.keeper(access).await;
+    let journal = repository.as_ref().ok().and_then(|keeper| keeper.destinations.first()).map(|first| Arc::clone(&first.storage));
+    let restorer = context.restorer(settings.clone(), journal).await?;
+    let request = request(context, args, &chosen)?;
+    let plan = restorer.plan(&request).await?;
+    for warning in &plan.warnings {
+        reporter.warn(warning);
+    }
+    if args.dry_run {
+        let text = format!("{plan}\nnothing was changed (--dry-run)\n");
+        return Ok(Done::new(text, "plan", json!(plan)).with("dry_run", json!(true)));
+    }
+    told::plan(context, &plan);
+    if !plan.blockers.is_empty() {
+        return Err(Failure::new(Code::Blocked, format!("the restore can't be carried out: {}", plan.blockers.join("; "))));
+    }
+
+    // 3: the question
+    confirm(context, args, &plan).await?;
+
+    // 4 to 7: snapshot, load, proof, swap
+    let snapshot = match (plan.wants_snapshot, repository) {
+        (false, _) => None,
+        (true, Ok(keeper)) => Some(snapshot(context, keeper, settings.with_database(&plan.database)).await?),
+        (true, Err(failure)) => return Err(failure.context("there is no place for the pre-restore snapshot")
+            .hint("set one, or pass --skip-snapshot if the present data may be lost")),
+    };
+    reporter.info("Starting database restore...");
+    let report = restorer.execute(&plan, snapshot).await?;
+
+    // 8: what came of it
+    // Some tables prove nothing about the others.
+    if let Some(entry) = &chosen.entry
+        && plan.tables.is_empty()
+    {
+        keep_proof(context, &chosen.keeper, entry, &report).await;
+    }
+    told::report(context, &report);
+    Ok(Done::new("", "restore", json!(report)).with("plan", json!(plan)))
+}
+
+async fn choose(context: &Context, args: &RestoreArgs) -> Result<Chosen> {
+    if args.backup.is_none() {
+        let what = if args.before.is_some() { "Finding the newest backup before that time..." } else { "Finding latest backup..." };
+        context.reporter.info(what);
+    }
+    let chosen = context.choose(args.backup.as_deref(), args.class, args.before, Access::Read).await?;
+    if args.latest {
+        context.reporter.info(format!("Latest backup: {}/{}", chosen.source.storage.location(), chosen.source.key));
+    }
+    if args.before.is_some() {
+        context.reporter.info("It is restored as of its snapshot; what was written after that is not in it (no WAL replay)");
+    }
+    Ok(chosen)
+}
+
+fn request(context: &Context, args: &RestoreArgs, chosen: &Chosen) -> Result<RestoreRequest> {
+    let target = match (&args.target_db, args.in_place) {
+        (Some(name), _) => Target::Database { name: name.clone(), replace: args.replace_target },
+        (None, true) => Target::InPlace,
+        (None, false) => Target::Live,
+    };
+    let tables: Result<Vec<TableName>, _> = args.table.iter().map(|table| table.parse()).collect();
+    Ok(RestoreRequest {
+        tables: tables?,
+        jobs: context.settings.jobs,
+        skip_snapshot: args.skip_snapshot,
+        roles: args.roles,
+        no_owner: args.no_owner,
+        no_acl: args.no_acl,
+        force: args.accept_differences,
+        ..RestoreRequest::new(chosen.source.clone(), target)
+    })
+}
+
+/// `yes`, or the database's name typed if the backup is of another database.
+async fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> Result<()> {
+    told::warning(context, plan);
+    if args.yes {
+        context.reporter.detail("not asked (--yes)");
+        return Ok(());
+    }
+    if !plan.touches_existing() {
+        return Ok(());
+    }
+    let (question, expected) = if plan.crosses_databases() {
+        (format!("The backup is of another database. Type the name of the one to overwrite ({}):", plan.database), plan.database.as_str())
+    } else {
+        ("Are you sure you want to continue? (type 'yes' to proceed):".to_owned(), "yes")
+    };
+    context.reporter.ask(&question, expected, &context.cancel).await
+}
+
+/// The pre-restore backup of the database that is to be replaced.
+async fn snapshot(context: &Context, keeper: Keeper, database: ConnectSettings) -> Result<Snapshot> {
+    let settings = &context.settings;
+    let engine = context.engine(database, Selection::default()).await?;
+    let name = settings.compression.as_ref().map_or(DEFAULT_COMPRESSION, |found| found.text.as_str());
+    let compression: Compression = name.parse()?;
+    let options = BackupOptions {
+        // The load has the other half of the processors.
+        jobs: settings.jobs.div_ceil(2),
+        source_name: settings.source_name.clone(),
+        lock: LockOptions { wait: settings.wait, ..LockOptions::new("pre-restore backup") },
+        role_passwords: settings.role_passwords,
+        ..BackupOptions::new(BackupClass::PreRestore, compression.codec())
+    };
+    let reporter = Arc::clone(&context.reporter);
+    let keeper = Keeper { observer: Arc::new(Aside(Arc::clone(&reporter))), ..keeper };
+    reporter.info("Creating pre-restore snapshot...");
+    Ok(async move {
+        let report = keeper.backup(&engine, &options).await?;
+        reporter.info(format!("Pre-restore snapshot created: {} ({})", report.meta.id, elapsed(report.elapsed)));
+        Ok(report.meta.id.to_string())
+    }
+    .boxed())
+}
+
+/// Hears the snapshot, which runs beside the load: its warnings count, its progress would only disturb.
+#[derive(Debug)]
+struct Aside(Arc<crate::reporter::Reporter>);
+
+impl Observer for Aside {
+    fn notice(&self, event: &Event) {
+        match event {
+            Event::Warning { message } => self.0.warn(format!("pre-restore snapshot: {message}")),
+            Event::Info { message } | Event::Detail { message } => self.0.detail(format!("pre-restore snapshot: {message}")),
+            _ => {}
+        }
+    }
+}
+
+/// The proof beside the backup. Its failure is a warning.
+async fn keep_proof(context: &Context, keeper: &Keeper, entry: &CatalogEntry, report: &RestoreReport) {
+    let differences = &report.proof.differences;
+    let proof = Proof {
+        kind: ProofKind::Restore,
+        outcome: if differences.is_empty() { ProofOutcome::Good } else { ProofOutcome::Bad },
+        at: chrono::Utc::now(),
+        seconds: report.times.total.as_secs_f64(),
+        hostname: context.surroundings.host.clone(),
+        destination: entry.copies.first().map(|copy| copy.name.clone()).unwrap_or_default(),
+        findings: differences.iter().map(ToString::to_string).collect(),
+        tool_version: TOOL_VERSION.to_owned(),
+    };
+    if let Err(error) = keeper.store_proof(entry, &proof).await {
+        context.reporter.warn(format!("the proof of this restore could not be stored: {}", chain(&error)));
+    }
+}

@@ -1,0 +1,61 @@
+//! `pgkeep rollback`: the database from before a restore, live again.
+
+use pgkeep_restore::RollbackPlan;
+use serde_json::json;
+
+use super::{Context, Done};
+use crate::args::RollbackArgs;
+use crate::failure::{Failure, Result};
+use crate::hint::Code;
+use crate::log::Level;
+use crate::render::{size, tables};
+
+pub(super) async fn run(context: &Context, args: &RollbackArgs) -> Result<Done> {
+    let mut settings = context.connect_settings()?;
+    if let Some(name) = &args.target_db {
+        settings = settings.with_database(name);
+    }
+    let restorer = context.restorer(settings, None).await?;
+    let plan = restorer.plan_rollback(args.to.as_deref()).await?;
+    for warning in &plan.warnings {
+        context.reporter.warn(warning);
+    }
+    if args.dry_run {
+        return Ok(Done::new(tables::facts(facts(&plan)), "plan", json!(plan)).with("dry_run", json!(true)));
+    }
+    for (label, value) in facts(&plan) {
+        context.reporter.info(format!("{label}: {value}"));
+    }
+    if !plan.blockers.is_empty() {
+        return Err(Failure::new(Code::Blocked, format!("the rollback can't be carried out: {}", plan.blockers.join("; "))));
+    }
+    if !args.yes {
+        let question = format!("Make {} live again as {}? (type 'yes' to proceed):", plan.kept.name, plan.database);
+        context.reporter.ask(&question, "yes", &context.cancel).await?;
+    }
+    let report = restorer.rollback(&plan).await?;
+    context.reporter.banner(Level::Info, "Rollback Complete");
+    let mut text = format!("{} is live again as {}\n", report.restored, report.database);
+    if let Some(kept) = &report.kept_as {
+        text.push_str(&format!("what was live until now is kept as {kept}\n"));
+    }
+    for line in text.lines() {
+        context.reporter.info(line);
+    }
+    Ok(Done::new("", "rollback", json!(report)))
+}
+
+fn facts(plan: &RollbackPlan) -> Vec<(&'static str, String)> {
+    let kept_size = plan.kept.bytes.map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
+    let mut facts = vec![
+        ("database", plan.database.clone()),
+        (
+            "becomes live",
+            format!("{} (replaced {}{kept_size})", plan.kept.name, plan.kept.replaced_at.format("%Y-%m-%d %H:%M:%S UTC")),
+        ),
+        ("kept", format!("the present {}, as {}", plan.database, plan.kept_as)),
+        ("open sessions", format!("{} (they are ended)", plan.sessions)),
+    ];
+    facts.extend(plan.blockers.iter().map(|blocker| ("BLOCKED", blocker.clone())));
+    facts
+}

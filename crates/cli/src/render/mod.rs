@@ -1,0 +1,7 @@
+//! What people and programs get to see.
+
+pub(crate) mod json;
+pub(crate) mod sizes;
+pub(crate) mod tables;
+
+pub(crate) use sizes::{age, elapsed, short_size, size};

@@ -1,0 +1,233 @@
+//! What happens, told once each to the log file and to stderr.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use chrono::Utc;
+use pgkeep_metrics::{Event, Observer};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{ColorChoice, GlobalArgs};
+use crate::failure::{Failure, Result};
+use crate::hint::Code;
+use crate::log::{self, Level, LogFile};
+use crate::progress::Progress;
+use crate::surroundings::Surroundings;
+
+/// Tells people and the log file what happens. A failing log never fails a run (law 8).
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    least: Level,
+    terminal: bool,
+    colors: bool,
+    stdin_is_terminal: bool,
+    progress: Progress,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<LogFile>,
+    /// stderr is the log file: each line goes there once.
+    stderr_is_file: bool,
+    warnings: Vec<String>,
+}
+
+impl Reporter {
+    /// A reporter as the flags say, without a log file yet.
+    pub(crate) fn new(globals: &GlobalArgs, surroundings: &Surroundings) -> Self {
+        let least = match (globals.quiet, globals.verbose) {
+            (true, _) => Level::Warn,
+            (_, true) => Level::Debug,
+            _ => Level::Info,
+        };
+        let terminal = surroundings.stderr_is_terminal;
+        let dumb = surroundings.variable("TERM") == Some("dumb");
+        let colors = match globals.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => terminal && !dumb && surroundings.variable("NO_COLOR").is_none(),
+        };
+        Self {
+            least,
+            terminal,
+            colors,
+            stdin_is_terminal: surroundings.stdin_is_terminal,
+            progress: Progress::new(terminal && !dumb && !globals.no_progress && !globals.quiet),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Writes to this log file too. `Err` says why that is not possible.
+    pub(crate) fn open_log(&self, path: &Path, stderr: Option<(u64, u64)>) -> std::io::Result<()> {
+        let stderr_is_file = LogFile::is(path, stderr);
+        let file = LogFile::open(path, Utc::now())?;
+        let mut state = self.state();
+        state.file = Some(file);
+        state.stderr_is_file = stderr_is_file;
+        Ok(())
+    }
+
+    /// A detail.
+    pub(crate) fn detail(&self, message: impl AsRef<str>) {
+        self.tell(Level::Debug, message.as_ref());
+    }
+
+    /// A fact.
+    pub(crate) fn info(&self, message: impl AsRef<str>) {
+        self.tell(Level::Info, message.as_ref());
+    }
+
+    /// Something that is not as it should be; it counts for the outcome.
+    pub(crate) fn warn(&self, message: impl AsRef<str>) {
+        let message = message.as_ref();
+        let news = {
+            let mut state = self.state();
+            let news = !state.warnings.iter().any(|known| known == message);
+            if news {
+                state.warnings.push(message.to_owned());
+            }
+            news
+        };
+        if news {
+            self.tell(Level::Warn, message);
+        }
+    }
+
+    /// A line with the level of a warning that is no warning of the run.
+    pub(crate) fn caution(&self, message: impl AsRef<str>) {
+        self.tell(Level::Warn, message.as_ref());
+    }
+
+    /// Text for people on stderr, as it is; not in the log.
+    pub(crate) fn show(&self, text: &str) {
+        if self.least > Level::Info || text.is_empty() {
+            return;
+        }
+        self.progress.suspend(|| {
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        });
+    }
+
+    /// The heading of a run or of its end, between two rules.
+    pub(crate) fn banner(&self, level: Level, title: &str) {
+        const RULE: &str = "==========================================";
+        for line in [RULE, title, RULE] {
+            if self.terminal && line == RULE {
+                self.to_file(level, line);
+            } else {
+                self.tell(level, line);
+            }
+        }
+    }
+
+    /// A failure and its hint.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        self.progress.clear();
+        self.tell(Level::Error, &failure.message);
+        if let Some(hint) = &failure.hint {
+            self.to_file(Level::Error, &format!("hint: {hint}"));
+            self.to_stderr(Level::Error, "hint: ", hint);
+        }
+    }
+
+    /// The warnings of the run.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.state().warnings.clone()
+    }
+
+    /// Takes the progress bar away.
+    pub(crate) fn clear(&self) {
+        self.progress.clear();
+    }
+
+    /// Asks for `expected` on the terminal; anything else declines.
+    pub(crate) async fn ask(&self, question: &str, expected: &str, cancel: &CancellationToken) -> Result<()> {
+        if !self.stdin_is_terminal {
+            return Err(Failure::new(Code::NoTerminal, "there is no terminal to ask on"));
+        }
+        self.progress.clear();
+        self.to_file(Level::Info, question);
+        self.progress.suspend(|| {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "{question} ");
+            let _ = stderr.flush();
+        });
+        let read = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
+        });
+        let answer = tokio::select! {
+            answer = read => answer.ok().and_then(Result::ok).unwrap_or_default(),
+            () = cancel.cancelled() => return Err(Failure::new(Code::Interrupted, "interrupted")),
+        };
+        if answer.trim() == expected {
+            self.detail(format!("answered: {expected}"));
+            Ok(())
+        } else {
+            Err(Failure::new(Code::Declined, format!("the answer was not {expected}; nothing was done")))
+        }
+    }
+
+    fn tell(&self, level: Level, message: &str) {
+        self.to_file(level, message);
+        self.to_stderr(level, "", message);
+    }
+
+    fn to_file(&self, level: Level, message: &str) {
+        if level < self.least.min(Level::Info) {
+            return;
+        }
+        let mut state = self.state();
+        if let Some(file) = &mut state.file
+            && file.write(&log::line(Utc::now(), level, message)).is_err()
+        {
+            // Once: a log cannot fail a backup.
+            state.file = None;
+            state.warnings.push("the log file could not be written".to_owned());
+        }
+    }
+
+    fn to_stderr(&self, level: Level, label: &str, message: &str) {
+        if level < self.least || self.state().stderr_is_file {
+            return;
+        }
+        let line = if self.terminal { self.for_people(level, label, message) } else { log::line(Utc::now(), level, &format!("{label}{message}")) };
+        self.progress.suspend(|| {
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        });
+    }
+
+    fn for_people(&self, level: Level, label: &str, message: &str) -> String {
+        let (word, color) = match (level, label) {
+            (_, "hint: ") => ("hint: ", "36"),
+            (Level::Error, _) => ("error: ", "1;31"),
+            (Level::Warn, _) => ("warning: ", "33"),
+            (Level::Debug, _) => ("", "2"),
+            (Level::Info, _) => ("", ""),
+        };
+        let time = Utc::now().format("%H:%M:%S");
+        match (self.colors, color) {
+            (true, "") => format!("\x1b[2m{time}\x1b[0m {message}"),
+            (true, "2") => format!("\x1b[2m{time} {message}\x1b[0m"),
+            (true, color) => format!("\x1b[2m{time}\x1b[0m \x1b[{color}m{word}\x1b[0m{message}"),
+            (false, _) => format!("{time} {word}{message}"),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Reporter {
+    fn notice(&self, event: &Event) {
+        match event {
+            Event::Info { message } => self.info(message),
+            Event::Warning { message } => self.warn(message),
+            Event::Detail { message } => self.detail(message),
+            event => self.progress.notice(event),
+        }
+    }
+}
