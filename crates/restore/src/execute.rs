@@ -1,0 +1,396 @@
+//! Carrying a plan out.
+
+use std::time::Instant;
+
+use pgkeep_dump::{ConnectSettings, Connection, PrivateFacts, SessionSettings, quote_literal};
+use pgkeep_metrics::{Event, Stage};
+use pgkeep_storage::Key;
+use tokio::task::JoinHandle;
+
+use crate::database::{self, Properties};
+use crate::error::{Doing, one_line};
+use crate::fill::{Fill, Filled};
+use crate::journal::{self, Act, Construction, Note};
+use crate::kept::Recovery;
+use crate::lists::Lists;
+use crate::recovery::{lock, pinned};
+use crate::settings::Outside;
+use crate::swap::{Comment, Exchange, Present};
+use crate::{Error, Method, RestorePlan, RestoreReport, Restorer, Result, Snapshot, StageTimes, in_place, roles, sessions, tables};
+
+type Snapshotting = JoinHandle<Result<String, Box<dyn std::error::Error + Send + Sync>>>;
+
+impl Restorer {
+    /// Carries a plan out. `snapshot` is the pre-restore backup of the target, run beside the load (before anything, if in
+    /// place); `None` where the plan wants none or the caller waives it.
+    ///
+    /// A plan with blockers is refused. On every error but those of [`Method::InPlace`](crate::Method::InPlace) the
+    /// target is as it was.
+    pub async fn execute(&self, plan: &RestorePlan, snapshot: Option<Snapshot>) -> Result<RestoreReport> {
+        if !plan.blockers.is_empty() {
+            return Err(Error::Blocked { blockers: plan.blockers.clone() });
+        }
+        let mut run = Run::begin(self, plan).await?;
+        match plan.method {
+            Method::Create | Method::Swap => run.beside(snapshot).await,
+            Method::InPlace => run.in_place(snapshot).await,
+            Method::Tables => run.tables().await,
+        }
+    }
+
+    /// Stops waiting for `work` when the run is cancelled.
+    pub(crate) async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = self.cancel.cancelled() => Err(Error::Interrupted),
+        }
+    }
+}
+
+/// One restore.
+#[derive(Debug)]
+struct Run<'a> {
+    restorer: &'a Restorer,
+    plan: &'a RestorePlan,
+    /// Holds the lock, makes and drops databases.
+    maintenance: Connection,
+    /// Pinned to the host that answered, with the target's database.
+    connect: ConnectSettings,
+    times: StageTimes,
+    warnings: Vec<String>,
+    begun: Instant,
+}
+
+impl<'a> Run<'a> {
+    /// Connects, takes the lock, clears up what an interrupted run left, creates roles.
+    async fn begin(restorer: &'a Restorer, plan: &'a RestorePlan) -> Result<Self> {
+        let begun = Instant::now();
+        let subject = plan.server.clone();
+        restorer.observer.notice(&Event::StageStarted { stage: Stage::Connect, subject });
+        let inside = matches!(plan.method, Method::InPlace | Method::Tables);
+        let mut maintenance = match sessions::maintenance(&plan.facts.connect, &[&plan.database]).await {
+            Ok(connection) => connection,
+            // Where no other database may be entered, the target itself has to do.
+            Err(_) if inside => Connection::connect(&plan.facts.connect, SessionSettings::Admin)
+                .await
+                .doing(format!("connecting to database {}", plan.database))?,
+            Err(error) => return Err(error),
+        };
+        if !lock(&mut maintenance, &plan.database).await? {
+            return Err(Error::Busy { database: plan.database.clone() });
+        }
+        let connect = pinned(&maintenance, &plan.database);
+        let mut run = Self { restorer, plan, maintenance, connect, times: StageTimes::default(), warnings: plan.warnings.clone(), begun };
+        let recovery = restorer.recover_locked(&mut run.maintenance, &plan.database).await?;
+        run.tell(recovery);
+        run.check_target().await?;
+        run.create_roles().await?;
+        restorer.observer.notice(&Event::StageFinished { stage: Stage::Connect, elapsed: begun.elapsed() });
+        Ok(run)
+    }
+
+    fn tell(&mut self, recovery: Recovery) {
+        for leftover in recovery.leftovers {
+            self.restorer.observer.notice(&Event::Info { message: leftover.story });
+        }
+        self.warnings.extend(recovery.warnings);
+    }
+
+    fn warn(&mut self, message: String) {
+        self.restorer.observer.notice(&Event::Warning { message: message.clone() });
+        self.warnings.push(message);
+    }
+
+    /// The target must still be what the plan saw.
+    async fn check_target(&mut self) -> Result<()> {
+        let now = database::oid(&mut self.maintenance, &self.plan.database).await.doing("looking for the target database")?;
+        let planned = self.plan.facts.database.as_ref().map(|database| database.oid);
+        if now == planned {
+            return Ok(());
+        }
+        Err(Error::Changed(format!(
+            "database {} {}",
+            self.plan.database,
+            match (planned, now) {
+                (None, _) => "has come into being",
+                (_, None) => "is gone",
+                _ => "is another one now",
+            }
+        )))
+    }
+
+    async fn create_roles(&mut self) -> Result<()> {
+        if self.plan.created_roles.is_empty() {
+            return Ok(());
+        }
+        let Some(globals) = self.plan.request.source.globals().await? else { return Ok(()) };
+        let globals = roles::Globals::read(&String::from_utf8_lossy(&globals));
+        let refused = globals.apply(&mut self.maintenance, &self.plan.facts.roles).await.doing("creating roles")?;
+        for warning in refused {
+            self.warn(warning);
+        }
+        Ok(())
+    }
+
+    /// Built under another name, then given its own.
+    async fn beside(&mut self, snapshot: Option<Snapshot>) -> Result<RestoreReport> {
+        let plan = self.plan;
+        let name = plan.built_as.as_deref().unwrap_or_default();
+        if self.plan.wants_snapshot && snapshot.is_none() {
+            self.warn("no pre-restore snapshot was taken; the old database is kept".to_owned());
+        }
+        let snapshot = snapshot.map(tokio::spawn);
+        let built = self.build(name).await;
+        let result = match built {
+            Ok((oid, filled)) => self.take_over(name, oid, snapshot, filled).await,
+            Err(error) => {
+                abort(snapshot);
+                Err(error)
+            }
+        };
+        if result.is_err() {
+            self.discard(name).await;
+        }
+        result
+    }
+
+    /// Creates and fills the new database and gives it its settings.
+    async fn build(&mut self, name: &str) -> Result<(u32, Filled)> {
+        let plan = self.plan;
+        let properties = Properties::of(plan);
+        let construction = Construction {
+            database: plan.database.clone(),
+            backup: plan.backup.name.clone(),
+            begun: self.restorer.clock.now(),
+        };
+        let oid = self
+            .restorer
+            .unless_cancelled(database::create(&mut self.maintenance, name, &properties, &construction.comment()))
+            .await?;
+        let filled = self.fill(name, &plan.lists.lists).await?;
+        let begun = Instant::now();
+        self.settle(name, properties.owner.as_deref()).await?;
+        self.times.swap += begun.elapsed();
+        Ok((oid, filled))
+    }
+
+    async fn fill(&mut self, name: &str, lists: &Lists) -> Result<Filled> {
+        let fill = Fill {
+            restorer: self.restorer,
+            plan: self.plan,
+            connect: self.connect.with_database(name),
+            lists,
+            times: &mut self.times,
+            warnings: &mut self.warnings,
+        };
+        self.restorer.unless_cancelled(fill.run()).await
+    }
+
+    /// Settings, grants, limit and labels.
+    async fn settle(&mut self, name: &str, owner: Option<&str>) -> Result<()> {
+        let plan = self.plan;
+        let present = plan.facts.database.as_ref().and_then(|database| database.facts.as_deref());
+        let stored = match plan.request.source.private_facts().await {
+            Ok(facts) => facts,
+            Err(error) => {
+                self.warn(format!("the backup's database settings and grants cannot be read: {}", one_line(&error)));
+                None
+            }
+        };
+        let facts = stored.or_else(|| present.map(|present| present.private.clone())).unwrap_or_else(PrivateFacts::default);
+        let meta = plan.request.source.meta.as_deref();
+        let mut roles = plan.facts.roles.clone();
+        roles.extend(plan.created_roles.iter().cloned());
+        let outside = Outside {
+            facts: &facts,
+            connection_limit: meta.map(|meta| meta.database.connection_limit).or(present.map(|facts| facts.connection_limit)).unwrap_or(-1),
+            owner: Some(owner.unwrap_or(&plan.facts.role.name)),
+            roles: &roles,
+            grants: !plan.request.no_acl,
+        };
+        let warnings = outside.apply(&mut self.maintenance, name).await.doing("applying the database's settings and grants")?;
+        for warning in warnings {
+            self.warn(warning);
+        }
+        Ok(())
+    }
+
+    /// Waits for the snapshot, exchanges the names, reports.
+    async fn take_over(&mut self, name: &str, oid: u32, snapshot: Option<Snapshotting>, filled: Filled) -> Result<RestoreReport> {
+        let plan = self.plan;
+        let snapshot = match self.await_snapshot(snapshot).await {
+            Ok(snapshot) => snapshot,
+            Err(Error::Snapshot { source }) => {
+                self.warn(format!("the pre-restore snapshot failed: {}; the old database is kept", one_line(&*source)));
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        if self.restorer.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let begun = Instant::now();
+        self.restorer.observer.notice(&Event::StageStarted { stage: Stage::Swap, subject: plan.database.clone() });
+        let present = plan.facts.database.as_ref().zip(plan.kept_as.as_ref());
+        let comment = match (plan.request.source.meta.as_deref(), plan.facts.database.as_ref().and_then(|database| database.facts.as_deref())) {
+            (Some(meta), _) => meta.database.comment.clone(),
+            (None, Some(present)) => present.comment.clone(),
+            (None, None) => None,
+        };
+        let exchange = Exchange {
+            live: plan.database.clone(),
+            present: present.map(|(database, kept_as)| Present { oid: database.oid, kept_as: kept_as.clone() }),
+            new: name.to_owned(),
+            new_oid: oid,
+            comment: Comment::Set(comment),
+        };
+        let note = self.note(Act::Swap, Some(oid), snapshot.clone());
+        let key = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
+        // From here on it is a matter of a moment, and half of it would be worse than all of it.
+        let exchanged = exchange.run(&self.connect, &*self.restorer.observer).await;
+        if exchanged.is_err() {
+            journal::clear(self.restorer.journal.as_deref(), key.as_ref()).await;
+        }
+        exchanged?;
+        self.times.swap += begun.elapsed();
+        self.restorer.observer.notice(&Event::StageFinished { stage: Stage::Swap, elapsed: self.times.swap });
+        let report = self.report(filled, snapshot, plan.kept_as.clone()).await;
+        self.close_notes(key).await;
+        report
+    }
+
+    async fn await_snapshot(&self, snapshot: Option<Snapshotting>) -> Result<Option<String>> {
+        let Some(mut snapshot) = snapshot else { return Ok(None) };
+        let ended = tokio::select! {
+            ended = &mut snapshot => ended,
+            () = self.restorer.cancel.cancelled() => {
+                snapshot.abort();
+                return Err(Error::Interrupted);
+            }
+        };
+        match ended {
+            Ok(Ok(name)) => Ok(Some(name)),
+            Ok(Err(source)) => Err(Error::Snapshot { source }),
+            Err(error) => Err(Error::Snapshot { source: error.into() }),
+        }
+    }
+
+    /// The database is emptied and filled again.
+    async fn in_place(&mut self, snapshot: Option<Snapshot>) -> Result<RestoreReport> {
+        let plan = self.plan;
+        let begun = Instant::now();
+        self.restorer.observer.notice(&Event::StageStarted { stage: Stage::Verify, subject: plan.backup.name.clone() });
+        in_place::verify(&plan.request.source, plan.request.jobs, &self.restorer.cancel).await?;
+        self.times.verify = begun.elapsed();
+        self.restorer.observer.notice(&Event::StageFinished { stage: Stage::Verify, elapsed: self.times.verify });
+        if plan.wants_snapshot && snapshot.is_none() {
+            return Err(Error::Snapshot { source: "there is none, and nothing is emptied without it".into() });
+        }
+        let snapshot = self.await_snapshot(snapshot.map(tokio::spawn)).await?;
+        let note = self.note(Act::InPlace, None, snapshot.clone());
+        let key = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
+        let left = self.restorer.unless_cancelled(in_place::empty(&self.connect)).await?;
+        for line in left {
+            self.warn(line);
+        }
+        let lists = plan.lists.lists.clone();
+        let filled = self.fill(&plan.database, &lists).await?;
+        let report = self.report(filled, snapshot, None).await;
+        self.close_notes(key).await;
+        report
+    }
+
+    /// Tables are added to the database.
+    async fn tables(&mut self) -> Result<RestoreReport> {
+        let plan = self.plan;
+        let lists = tables::lists_for_existing(plan, &self.connect).await?;
+        let filled = self.fill(&plan.database, &lists).await;
+        match filled {
+            Ok(filled) => self.report(filled, None, None).await,
+            Err(error) => {
+                let left = tables::take_back(plan, &self.connect).await;
+                for line in left {
+                    self.warn(line);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn note(&self, act: Act, new_oid: Option<u32>, snapshot: Option<String>) -> Note {
+        Note {
+            act,
+            server: self.connect.server(),
+            database: self.plan.database.clone(),
+            begun: self.restorer.clock.now(),
+            backup: self.plan.backup.name.clone(),
+            live_oid: self.plan.facts.database.as_ref().map(|database| database.oid),
+            new_oid,
+            kept_as: self.plan.kept_as.clone(),
+            snapshot,
+        }
+    }
+
+    /// The end has been told: neither this note nor an earlier one about a half-filled database means anything now.
+    async fn close_notes(&self, key: Option<Key>) {
+        let storage = self.restorer.journal.as_deref();
+        journal::clear(storage, key.as_ref()).await;
+        let earlier = journal::read(storage, &self.connect.server(), &self.plan.database).await.unwrap_or_default();
+        for (key, note) in earlier {
+            if note.act == Act::InPlace {
+                journal::clear(storage, Some(&key)).await;
+            }
+        }
+    }
+
+    /// Drops the half-made database. What cannot be dropped now, the next run drops.
+    async fn discard(&mut self, name: &str) {
+        let dropped = match database::drop_database(&mut self.maintenance, name).await {
+            Ok(()) => Ok(()),
+            // The session may have ended with whatever ended the restore.
+            Err(_) => match sessions::maintenance(&self.connect, &[&self.plan.database, name]).await {
+                Ok(mut connection) => database::drop_database(&mut connection, name).await.map_err(|error| one_line(&error)),
+                Err(error) => Err(one_line(&error)),
+            },
+        };
+        if let Err(error) = dropped {
+            self.warn(format!("the half-made database {name} could not be dropped: {error}; the next restore drops it"));
+        }
+    }
+
+    async fn report(&mut self, filled: Filled, snapshot: Option<String>, kept_as: Option<String>) -> Result<RestoreReport> {
+        let plan = self.plan;
+        let size = format!("SELECT pg_catalog.pg_database_size({})", quote_literal(&plan.database));
+        let restored_bytes = match self.maintenance.query(&size).await {
+            Ok(rows) => rows.first().and_then(|row| row.get(0).ok()).unwrap_or(0),
+            Err(error) => {
+                tracing::debug!(%error, "size of the restored database");
+                0
+            }
+        };
+        self.times.total = self.begun.elapsed();
+        Ok(RestoreReport {
+            backup: plan.backup.clone(),
+            server: plan.server.clone(),
+            database: plan.database.clone(),
+            method: plan.method,
+            kept_as,
+            snapshot,
+            tables: filled.loaded.tables.len() as u64,
+            rows: filled.loaded.rows(),
+            data_bytes: filled.loaded.bytes(),
+            large_objects: filled.loaded.large_objects.map_or(0, |tally| tally.rows),
+            restored_bytes,
+            times: self.times,
+            proof: filled.proof,
+            warnings: std::mem::take(&mut self.warnings),
+        })
+    }
+}
+
+fn abort(snapshot: Option<Snapshotting>) {
+    if let Some(snapshot) = snapshot {
+        snapshot.abort();
+    }
+}

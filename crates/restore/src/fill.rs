@@ -1,0 +1,182 @@
+//! Filling a database: schema, data, the rest, statistics, proof.
+
+use std::time::{Duration, Instant};
+
+use pgkeep_dump::{ClientTools, ConnectSettings};
+use pgkeep_metrics::{Event, Stage};
+
+use crate::lists::Lists;
+use crate::load::{Loaded, Loader};
+use crate::passes::{PassOptions, PassOutcome, Passes, exists_already};
+use crate::planning::choose_pg_restore;
+use crate::proof::Prover;
+use crate::sessions::{DataSettings, qualified};
+use crate::{Error, Method, ProofReport, RestorePlan, Restorer, Result, StageTimes, analyze};
+
+/// One database being filled.
+#[derive(Debug)]
+pub(crate) struct Fill<'a> {
+    pub(crate) restorer: &'a Restorer,
+    pub(crate) plan: &'a RestorePlan,
+    /// The database that is filled, on the pinned host.
+    pub(crate) connect: ConnectSettings,
+    pub(crate) lists: &'a Lists,
+    pub(crate) times: &'a mut StageTimes,
+    pub(crate) warnings: &'a mut Vec<String>,
+}
+
+/// What it came to.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    pub(crate) loaded: Loaded,
+    pub(crate) proof: ProofReport,
+}
+
+impl Fill<'_> {
+    /// All of it. Errors leave a half-filled database behind.
+    pub(crate) async fn run(mut self) -> Result<Filled> {
+        let major = self.plan.facts.version_num / 10_000;
+        let tools = choose_pg_restore(&self.restorer.tools, &self.plan.toc, major)?.clone();
+        let connect = self.connect.clone();
+        let plan = self.plan;
+        let options = PassOptions {
+            no_owner: plan.request.no_owner,
+            no_acl: plan.request.no_acl,
+            no_tablespaces: plan.toc.entries.iter().any(|entry| {
+                entry.tablespace.as_ref().is_some_and(|space| !space.is_empty() && !plan.facts.tablespaces.contains(&space.lossy()))
+            }),
+            server_major: major,
+        };
+        let passes =
+            Passes::prepare(&tools, &plan.toc, &connect, options, &self.restorer.work, self.restorer.cancel.clone())?;
+
+        let begun = self.begin(Stage::PreData);
+        self.before(&passes).await?;
+        self.times.pre_data = self.end(Stage::PreData, begun);
+
+        let begun = self.begin(Stage::Data);
+        let loaded = self.load().await?;
+        self.times.data = self.end(Stage::Data, begun);
+
+        let begun = self.begin(Stage::PostData);
+        let outcome = passes.run("after.list", &self.lists.after, self.jobs()).await?;
+        self.weigh(outcome, "after the data")?;
+        self.times.post_data = self.end(Stage::PostData, begun);
+
+        let begun = self.begin(Stage::Analyze);
+        let only = (plan.method == Method::Tables).then(|| self.tables());
+        analyze::analyze(&self.connect, self.jobs(), only).await?;
+        self.times.analyze = self.end(Stage::Analyze, begun);
+
+        let begun = self.begin(Stage::Proof);
+        let proof = self.prove(&loaded, &self.restorer.tools).await?;
+        self.times.proof = self.end(Stage::Proof, begun);
+        Ok(Filled { loaded, proof })
+    }
+
+    fn jobs(&self) -> usize {
+        self.plan.request.jobs.max(1)
+    }
+
+    /// The first pass. Into an existing database, what the tables need may be there already.
+    async fn before(&mut self, passes: &Passes<'_>) -> Result<()> {
+        if self.plan.method != Method::Tables {
+            let outcome = passes.run("before.list", &self.lists.before, 1).await?;
+            return self.weigh(outcome, "before the data");
+        }
+        let needed = &self.plan.lists.needed;
+        let (needed, own): (Vec<i32>, Vec<i32>) = self.lists.before.iter().partition(|id| needed.contains(*id));
+        let mut outcome = passes.run("needed.list", &needed, 1).await?;
+        outcome.failed.retain(|message| !exists_already(message));
+        self.weigh(outcome, "before the data")?;
+        let outcome = passes.run("before.list", &own, 1).await?;
+        self.weigh(outcome, "before the data")
+    }
+
+    async fn load(&self) -> Result<Loaded> {
+        let loader = Loader {
+            source: &self.plan.request.source,
+            toc: &self.plan.toc,
+            wanted: &self.lists.data,
+            everything: self.plan.request.tables.is_empty(),
+            settings: self.data_settings(),
+            jobs: self.jobs(),
+            observer: self.restorer.observer.clone(),
+            cancel: self.restorer.cancel.clone(),
+        };
+        loader.run().await
+    }
+
+    async fn prove(&mut self, loaded: &Loaded, tools: &[ClientTools]) -> Result<ProofReport> {
+        let request = &self.plan.request;
+        let prover = Prover {
+            source: &request.source,
+            toc: &self.plan.toc,
+            lists: self.lists,
+            loaded,
+            settings: self.data_settings(),
+            jobs: self.jobs(),
+            tools,
+            server_major: self.plan.facts.version_num / 10_000,
+            whole: request.tables.is_empty(),
+            owners: !request.no_owner,
+            grants: !request.no_acl,
+            cancel: self.restorer.cancel.clone(),
+        };
+        let report = prover.run().await?;
+        let lines: Vec<String> = report.differences.iter().map(ToString::to_string).collect();
+        if !lines.is_empty() && !request.force {
+            return Err(Error::Unproven { differences: lines });
+        }
+        self.warnings.extend(lines);
+        self.warnings.extend(report.unprovable.iter().map(|line| format!("not proven: {line}")));
+        Ok(report)
+    }
+
+    fn data_settings(&self) -> DataSettings {
+        DataSettings {
+            connect: self.connect.clone(),
+            encoding: self.plan.toc.encoding(),
+            lc_monetary: self.plan.request.source.meta.as_ref().map(|meta| meta.database.lc_monetary.clone()),
+        }
+    }
+
+    /// The wanted tables, for SQL.
+    fn tables(&self) -> Vec<Vec<u8>> {
+        let entries = self.lists.data.iter().filter_map(|&id| self.plan.toc.entry(id));
+        entries.filter(|entry| entry.holds_copy_text()).map(|entry| qualified(entry.namespace.as_ref(), &entry.tag)).collect()
+    }
+
+    fn weigh(&mut self, outcome: PassOutcome, stage: &'static str) -> Result<()> {
+        let force = self.plan.request.force;
+        for line in &outcome.allowed {
+            self.restorer.observer.notice(&Event::Detail { message: format!("pg_restore: {line}") });
+        }
+        self.warnings.extend(outcome.warnings.iter().map(|line| format!("pg_restore: {line}")));
+        if !force && !outcome.failed.is_empty() {
+            return Err(Error::PgRestore {
+                stage,
+                count: outcome.failed.len(),
+                errors: outcome.failed.into_iter().take(20).collect(),
+            });
+        }
+        if !force && !outcome.violations.is_empty() {
+            return Err(Error::SourceViolation { constraints: outcome.violations });
+        }
+        self.warnings.extend(outcome.failed.into_iter().map(|line| format!("not restored: {line}")));
+        self.warnings.extend(outcome.violations.into_iter().map(|line| format!("the source already broke it: {line}")));
+        Ok(())
+    }
+
+    fn begin(&self, stage: Stage) -> Instant {
+        let subject = self.connect.database().to_owned();
+        self.restorer.observer.notice(&Event::StageStarted { stage, subject });
+        Instant::now()
+    }
+
+    fn end(&self, stage: Stage, begun: Instant) -> Duration {
+        let elapsed = begun.elapsed();
+        self.restorer.observer.notice(&Event::StageFinished { stage, elapsed });
+        elapsed
+    }
+}

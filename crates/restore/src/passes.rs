@@ -1,0 +1,168 @@
+//! The two passes of `pg_restore`, by list, from a file that holds the table of contents only.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use pgkeep_archive::Toc;
+use pgkeep_dump::{ClientTools, ConnectSettings, RestoreError, RestoreOutcome, run_pg_restore};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Doing;
+use crate::lists::list_text;
+use crate::{Error, Result};
+
+/// The files both passes read: the table of contents holds secrets (user mappings, subscriptions), so nobody else may.
+#[derive(Debug)]
+pub(crate) struct Passes<'a> {
+    pub(crate) tools: &'a ClientTools,
+    pub(crate) toc: &'a Toc,
+    pub(crate) settings: &'a ConnectSettings,
+    pub(crate) options: PassOptions,
+    folder: TempDir,
+    archive: PathBuf,
+    cancel: CancellationToken,
+}
+
+/// What both passes leave out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PassOptions {
+    pub(crate) no_owner: bool,
+    pub(crate) no_acl: bool,
+    pub(crate) no_tablespaces: bool,
+    pub(crate) server_major: u32,
+}
+
+/// What a pass came to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PassOutcome {
+    /// Errors that cost nothing.
+    pub(crate) allowed: Vec<String>,
+    /// Constraints and indexes that the data itself breaks.
+    pub(crate) violations: Vec<String>,
+    /// Every other error.
+    pub(crate) failed: Vec<String>,
+    /// Warnings.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl<'a> Passes<'a> {
+    /// Writes the files into a private folder below `work`.
+    pub(crate) fn prepare(
+        tools: &'a ClientTools,
+        toc: &'a Toc,
+        settings: &'a ConnectSettings,
+        options: PassOptions,
+        work: &Path,
+        cancel: CancellationToken,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(work).map_err(|error| Error::io("create the work folder", error))?;
+        let folder = tempfile::Builder::new()
+            .prefix("pgkeep-restore-")
+            .tempdir_in(work)
+            .map_err(|error| Error::io("create a private folder", error))?;
+        let archive = folder.path().join("toc.dump");
+        write(&archive, &toc.raw)?;
+        Ok(Self { tools, toc, settings, options, folder, archive, cancel })
+    }
+
+    /// Restores the listed entries with `jobs` sessions.
+    pub(crate) async fn run(&self, name: &str, ids: &[i32], jobs: usize) -> Result<PassOutcome> {
+        if ids.is_empty() {
+            return Ok(PassOutcome::default());
+        }
+        let list = self.folder.path().join(name);
+        write(&list, list_text(&self.toc.entries, ids).as_bytes())?;
+        let arguments = arguments(&self.options, &list, &self.archive, jobs);
+        let outcome = run_pg_restore(self.tools, Some(self.settings), arguments, self.cancel.clone())
+            .await
+            .doing("running pg_restore")?;
+        Ok(weigh(&outcome, self.options.server_major))
+    }
+}
+
+fn arguments(options: &PassOptions, list: &Path, archive: &Path, jobs: usize) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut use_list = OsString::from("--use-list=");
+    use_list.push(list);
+    arguments.push(use_list);
+    if jobs > 1 {
+        arguments.push(format!("--jobs={jobs}").into());
+    }
+    for (wanted, option) in [
+        (options.no_owner, "--no-owner"),
+        (options.no_acl, "--no-privileges"),
+        (options.no_tablespaces, "--no-tablespaces"),
+    ] {
+        if wanted {
+            arguments.push(option.into());
+        }
+    }
+    arguments.push(archive.into());
+    arguments
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let create = || {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)
+    };
+    create().map_err(|error| Error::io(format!("write {}", path.display()), error))
+}
+
+fn weigh(outcome: &RestoreOutcome, server_major: u32) -> PassOutcome {
+    let judgement = outcome.judge(server_major);
+    let mut weighed = PassOutcome { warnings: outcome.warnings.clone(), ..PassOutcome::default() };
+    weighed.allowed = judgement.allowed.iter().map(|(error, why)| format!("{error}: {why}")).collect();
+    for error in &judgement.failed {
+        if breaks_a_rule(error) {
+            weighed.violations.push(error.to_string());
+        } else {
+            weighed.failed.push(error.to_string());
+        }
+    }
+    weighed
+}
+
+/// Whether the data itself stands against a constraint or unique index.
+fn breaks_a_rule(error: &RestoreError) -> bool {
+    [
+        "violates foreign key constraint",
+        "could not create unique index",
+        "could not create exclusion constraint",
+        "is violated by some row",
+        "contains null values",
+    ]
+    .iter()
+    .any(|text| error.message.contains(text))
+}
+
+/// Whether an error says only that something is there already.
+pub(crate) fn exists_already(message: &str) -> bool {
+    message.contains(" already exists")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_become_arguments_and_no_secret_is_among_them() {
+        let options = PassOptions { no_owner: true, no_acl: true, no_tablespaces: false, server_major: 15 };
+        let arguments = arguments(&options, Path::new("/w/after"), Path::new("/w/toc.dump"), 4);
+        let text: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
+        assert_eq!(text, ["--use-list=/w/after", "--jobs=4", "--no-owner", "--no-privileges", "/w/toc.dump"]);
+    }
+
+    #[test]
+    fn private_files_are_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("toc.dump");
+        write(&path, b"x").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write(&path, b"y").is_err());
+    }
+}
