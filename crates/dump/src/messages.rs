@@ -139,12 +139,17 @@ pub(crate) fn without_row_data(text: &str) -> String {
 }
 
 /// Makes messages of lines. `program` is the tool's name, as it stands before each message.
+///
+/// The tools write name, mark and text one after the other (pg_log_generic_v in src/common/logging.c), so the lines of
+/// several workers of `pg_restore --jobs` can look like `pg_restore: pg_restore: error: error: one` and, in a line of its
+/// own, `two`. Names and marks stand at the beginnings of lines all the same, and are paired in the order they came.
 pub(crate) fn messages<'l>(program: &str, lines: impl Iterator<Item = &'l str>) -> Vec<Message> {
     let mut messages: Vec<Message> = Vec::new();
+    let mut tangle = Tangle::default();
     // The detail or hint that an unmarked line continues; otherwise it continues the text.
     let mut continued = Part::Text;
     for line in lines {
-        let Some((mark, text)) = marked(program, line) else {
+        let Some((mark, text)) = tangle.take(program, line) else {
             match messages.last_mut() {
                 Some(message) if continues(message, line) => {
                     let part = match continued {
@@ -157,7 +162,10 @@ pub(crate) fn messages<'l>(program: &str, lines: impl Iterator<Item = &'l str>) 
                     part.push_str(line);
                 }
                 _ if line.trim().is_empty() => {}
-                _ => messages.push(Message::new(Severity::Warning, line)),
+                _ => {
+                    messages.push(Message::new(Severity::Warning, line));
+                    continued = Part::Text;
+                }
             }
             continue;
         };
@@ -197,27 +205,59 @@ enum Mark {
     Hint,
 }
 
-/// `pg_dump: error: text` taken apart; getopt's `…/bin/pg_dump: unrecognized option` too.
-fn marked<'l>(program: &str, line: &'l str) -> Option<(Mark, &'l str)> {
-    let (before, after) = line.split_once(": ")?;
-    if before != program && !before.ends_with(&format!("/{program}")) {
-        return None;
-    }
-    let marks = [
-        ("error: ", Mark::Severity(Severity::Error)),
-        ("fatal: ", Mark::Severity(Severity::Error)),
-        ("warning: ", Mark::Severity(Severity::Warning)),
-        ("detail: ", Mark::Detail),
-        ("hint: ", Mark::Hint),
-    ];
-    for (mark, meaning) in marks {
-        if let Some(text) = after.strip_prefix(mark) {
-            return Some((meaning, text));
+const MARKS: &[(&str, Mark)] = &[
+    ("error: ", Mark::Severity(Severity::Error)),
+    ("fatal: ", Mark::Severity(Severity::Error)),
+    ("warning: ", Mark::Severity(Severity::Warning)),
+    ("detail: ", Mark::Detail),
+    ("hint: ", Mark::Hint),
+];
+
+/// How the texts of workers begin whose names and marks came earlier.
+const WORKERS_TEXTS: &[&str] = &["could not execute query: ", "COPY failed for table "];
+
+/// Names and marks whose texts have not come yet.
+#[derive(Default)]
+struct Tangle {
+    /// Names that have no text yet.
+    names: usize,
+    /// Marks among them.
+    marks: VecDeque<Mark>,
+}
+
+impl Tangle {
+    /// The mark and the text of a line that begins a message; `None` if it continues one.
+    fn take<'l>(&mut self, program: &str, line: &'l str) -> Option<(Mark, &'l str)> {
+        let mut text = line;
+        let mut unmarked = Mark::Severity(Severity::Info);
+        if let Some((path, rest)) = line.split_once(": ")
+            && path.strip_suffix(program).is_some_and(|folder| folder.ends_with('/'))
+        {
+            // getopt marks nothing and writes the program's path.
+            unmarked = Mark::Severity(Severity::Error);
+            self.names += 1;
+            text = rest;
         }
+        loop {
+            if let Some(rest) = text.strip_prefix(program).and_then(|rest| rest.strip_prefix(": ")) {
+                self.names += 1;
+                text = rest;
+            } else if self.names > self.marks.len()
+                && let Some((mark, rest)) = MARKS.iter().find_map(|(word, mark)| Some((mark, text.strip_prefix(word)?)))
+            {
+                self.marks.push_back(*mark);
+                text = rest;
+            } else {
+                break;
+            }
+        }
+        let begins = text.len() < line.len() || self.names > 0 && WORKERS_TEXTS.iter().any(|start| text.starts_with(start));
+        if !begins {
+            return None;
+        }
+        self.names -= 1;
+        Some((self.marks.pop_front().unwrap_or(unmarked), text))
     }
-    // getopt marks nothing and writes the program's path.
-    let severity = if before == program { Severity::Info } else { Severity::Error };
-    Some((Mark::Severity(severity), after))
 }
 
 /// Whether an unmarked line belongs to the message before it. A server's own `WARNING:` begins a new one (libpq prints
@@ -632,6 +672,36 @@ mod tests {
                   pg_dump: detail: Command was: COPY public.t (id) TO stdout;"),
         );
         assert!(error.to_string().ends_with("failed: PQgetResult() failed. ERROR:  could not open file \"base/1/2\""), "{error}");
+    }
+
+    #[test]
+    fn the_words_of_several_workers_are_untangled() {
+        let text = "pg_restore: pg_restore: error: error: could not execute query: ERROR:  one\n\
+                    Command was: SET a = 0;\n\
+                    could not execute query: ERROR:  two\n\
+                    Command was: SET b = 0;\n\
+                    pg_restore: error: pg_restore: could not execute query: ERROR:  three\n\
+                    Command was: SET c = 0;\n\
+                    error: pg_restore: COPY failed for table \"t\": ERROR:  four\n\
+                    CONTEXT:  COPY t, line 1\n\
+                    warning: five\n\
+                    pg_restore: error: six\n\
+                    error: belongs to six\n";
+        let messages = messages("pg_restore", text.lines());
+        let told: Vec<_> = messages.iter().map(|message| (message.severity, message.text.lines().next().unwrap())).collect();
+        assert_eq!(
+            told,
+            [
+                (Severity::Error, "could not execute query: ERROR:  one"),
+                (Severity::Error, "could not execute query: ERROR:  two"),
+                (Severity::Error, "could not execute query: ERROR:  three"),
+                (Severity::Error, "COPY failed for table \"t\": ERROR:  four"),
+                (Severity::Warning, "five"),
+                (Severity::Error, "six"),
+            ]
+        );
+        assert!(messages[1].text.ends_with("Command was: SET b = 0;"));
+        assert_eq!(messages[5].text, "six\nerror: belongs to six");
     }
 
     #[test]

@@ -17,8 +17,8 @@ use crate::{ClientTools, ConnectSettings, Error, Result, Tool};
 /// One error of a restore.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RestoreError {
-    /// The TOC entry that `pg_restore` named last before it: `215; 1259 16385 TABLE users alice`. With `--jobs` the lines
-    /// of several workers mix, so take the statement's word before the entry's.
+    /// The TOC entry that `pg_restore` named last before it: `215; 1259 16385 TABLE users alice`. It names them only with
+    /// `--verbose`; with `--jobs` the lines of several workers mix, so take the statement's word before the entry's.
     pub entry: Option<String>,
     /// What failed and the server's message, in one line, without what could quote a row.
     pub message: String,

@@ -73,9 +73,20 @@ impl ClientTools {
 
     /// Asks one `pg_dump` for its version; `None`, with a line in the log, if it does not run or tell.
     async fn examine(program: PathBuf) -> Option<Self> {
-        let mut command = bare_command(&program);
-        command.arg("--version").stdout(Stdio::piped()).stderr(Stdio::null());
-        let output = match tokio::time::timeout(VERSION_LIMIT, command.output()).await {
+        let asking = async {
+            let mut command = bare_command(&program);
+            command.arg("--version").stdout(Stdio::piped()).stderr(Stdio::null());
+            loop {
+                match command.output().await {
+                    // It is being installed this very moment.
+                    Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    output => break output,
+                }
+            }
+        };
+        let output = match tokio::time::timeout(VERSION_LIMIT, asking).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => {
                 tracing::warn!(program = %program.display(), %error, "client tool does not run");

@@ -74,8 +74,8 @@ impl<'c> CopyOut<'c> {
             if self.remaining == 0 && inbox.len() > DIRECT_BYTES {
                 self.remaining = take_long_header(inbox);
             }
-            let available = self.remaining.min(inbox.len());
-            if available >= DIRECT_BYTES || available > 0 && available == self.remaining && inbox.len() == available {
+            let available = self.remaining.min(inbox.len()).min(PIECE_LIMIT);
+            if available >= DIRECT_BYTES {
                 self.remaining -= available;
                 return Some(inbox.split_to(available).freeze());
             }
