@@ -22,20 +22,11 @@ pub struct Block {
 impl Block {
     /// The entry whose data this block begins with in the middle of, or which begins first in it.
     pub fn entry(&self) -> Option<i32> {
-        self.segments
-            .first()
-            .map(|segment| segment.dump_id)
-            .or_else(|| self.begins.first().map(|&(id, _)| id))
+        self.segments.first().map(|segment| segment.dump_id).or_else(|| self.begins.first().map(|&(id, _)| id))
     }
     /// Whether the first payload of the block begins at a row (or is not table data).
     pub fn row_aligned(&self) -> bool {
-        !matches!(
-            self.segments.first(),
-            Some(Segment {
-                content: Content::RowPart { first: false, .. },
-                ..
-            })
-        )
+        !matches!(self.segments.first(), Some(Segment { content: Content::RowPart { first: false, .. }, .. }))
     }
 }
 

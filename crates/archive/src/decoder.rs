@@ -88,21 +88,11 @@ pub struct Decoder {
 
 #[derive(Debug)]
 enum Phase {
-    Toc {
-        raw: BytesMut,
-        parser: Box<TocParser>,
-    },
+    Toc { raw: BytesMut, parser: Box<TocParser> },
     BlockType,
-    BlockId {
-        entry: Entry,
-    },
-    LargeObject {
-        entry: Entry,
-    },
-    Chunks {
-        entry: Entry,
-        stream: Stream,
-    },
+    BlockId { entry: Entry },
+    LargeObject { entry: Entry },
+    Chunks { entry: Entry, stream: Stream },
     End,
 }
 
@@ -132,10 +122,7 @@ struct Stream {
 
 impl Default for Phase {
     fn default() -> Self {
-        Self::Toc {
-            raw: BytesMut::new(),
-            parser: Box::default(),
-        }
+        Self::Toc { raw: BytesMut::new(), parser: Box::default() }
     }
 }
 
@@ -173,9 +160,7 @@ impl Decoder {
     pub fn finish(&mut self) -> Result<()> {
         if let Some(event) = self.next_event()? {
             self.ready.push_front(event);
-            return Err(Error::OutOfOrder {
-                what: "finish before all events were taken".to_owned(),
-            });
+            return Err(Error::OutOfOrder { what: "finish before all events were taken".to_owned() });
         }
         match &self.phase {
             Phase::End => Ok(()),
@@ -209,15 +194,10 @@ impl Decoder {
                 &mut Phase::BlockId { entry } => self.read_block_id(entry)?,
                 &mut Phase::LargeObject { entry } => self.read_large_object(entry)?,
                 Phase::Chunks { entry, stream } => {
-                    let ended =
-                        stream.read(*entry, &mut self.input, &mut self.payload, &mut self.ready)?;
+                    let ended = stream.read(*entry, &mut self.input, &mut self.payload, &mut self.ready)?;
                     if let Some(End::OfStream) = ended {
                         let entry = *entry;
-                        self.phase = if entry.large_objects {
-                            Phase::LargeObject { entry }
-                        } else {
-                            self.next_block()
-                        };
+                        self.phase = if entry.large_objects { Phase::LargeObject { entry } } else { self.next_block() };
                     }
                     ended.is_some()
                 }
@@ -251,38 +231,23 @@ impl Decoder {
 
     /// What must follow a block: the next entry's, or the end.
     fn next_block(&self) -> Phase {
-        if self.due().is_some() {
-            Phase::BlockType
-        } else {
-            Phase::End
-        }
+        if self.due().is_some() { Phase::BlockType } else { Phase::End }
     }
 
     /// The next entry that has a data block, and its position.
     fn due(&self) -> Option<(usize, &crate::TocEntry)> {
         let toc = self.toc.as_ref()?;
-        toc.entries
-            .iter()
-            .enumerate()
-            .skip(self.next_entry)
-            .find(|(_, entry)| entry.has_data)
+        toc.entries.iter().enumerate().skip(self.next_entry).find(|(_, entry)| entry.has_data)
     }
 
     fn read_block_type(&mut self) -> Result<bool> {
         let Some((position, due)) = self.due() else {
             return Ok(true);
         };
-        let entry = Entry {
-            dump_id: due.dump_id,
-            large_objects: due.holds_large_objects(),
-            copy_text: due.holds_copy_text(),
-        };
+        let entry =
+            Entry { dump_id: due.dump_id, large_objects: due.holds_large_objects(), copy_text: due.holds_copy_text() };
         let offset = self.offset();
-        let wanted = if entry.large_objects {
-            LARGE_OBJECTS_BLOCK
-        } else {
-            TABLE_DATA_BLOCK
-        };
+        let wanted = if entry.large_objects { LARGE_OBJECTS_BLOCK } else { TABLE_DATA_BLOCK };
         match self.input.byte() {
             None => Ok(false),
             Some(kind) if kind == wanted => {
@@ -306,10 +271,7 @@ impl Decoder {
         self.phase = if entry.large_objects {
             Phase::LargeObject { entry }
         } else {
-            Phase::Chunks {
-                entry,
-                stream: self.stream(None),
-            }
+            Phase::Chunks { entry, stream: self.stream(None) }
         };
         Ok(true)
     }
@@ -319,47 +281,25 @@ impl Decoder {
             return Ok(false);
         };
         if oid == 0 {
-            self.ready.push_back(Event::DataFinished {
-                dump_id: entry.dump_id,
-            });
+            self.ready.push_back(Event::DataFinished { dump_id: entry.dump_id });
             self.phase = self.next_block();
         } else {
             let oid = oid as u32;
-            self.ready.push_back(Event::LargeObjectStarted {
-                dump_id: entry.dump_id,
-                oid,
-            });
-            self.phase = Phase::Chunks {
-                entry,
-                stream: self.stream(Some(oid)),
-            };
+            self.ready.push_back(Event::LargeObjectStarted { dump_id: entry.dump_id, oid });
+            self.phase = Phase::Chunks { entry, stream: self.stream(Some(oid)) };
         }
         Ok(true)
     }
 
     fn stream(&self, oid: Option<u32>) -> Stream {
-        let inner = self
-            .toc
-            .as_ref()
-            .and_then(|toc| Inner::new(toc.compression));
-        Stream {
-            oid,
-            chunk: 0,
-            inner,
-            ended: false,
-            bytes: 0,
-            last: b'\n',
-        }
+        let inner = self.toc.as_ref().and_then(|toc| Inner::new(toc.compression));
+        Stream { oid, chunk: 0, inner, ended: false, bytes: 0, last: b'\n' }
     }
 
     /// What should come next, in words.
     fn expected(&self) -> String {
         let title = |dump_id: i32| {
-            let title = self
-                .toc
-                .as_ref()
-                .and_then(|toc| toc.entry(dump_id))
-                .map(crate::TocEntry::title);
+            let title = self.toc.as_ref().and_then(|toc| toc.entry(dump_id)).map(crate::TocEntry::title);
             format!("entry {dump_id} ({})", title.unwrap_or_default())
         };
         match &self.phase {
@@ -369,16 +309,11 @@ impl Decoder {
                 None => "the end of the archive".to_owned(),
             },
             Phase::BlockId { entry } => format!("the dump id of {}", title(entry.dump_id)),
-            Phase::LargeObject { entry } => format!(
-                "a large object's OID, or 0 at the end of {}",
-                title(entry.dump_id)
-            ),
+            Phase::LargeObject { entry } => {
+                format!("a large object's OID, or 0 at the end of {}", title(entry.dump_id))
+            }
             Phase::Chunks { entry, stream } => {
-                let what = if stream.chunk > 0 {
-                    "bytes of a chunk"
-                } else {
-                    "the length of a chunk"
-                };
+                let what = if stream.chunk > 0 { "bytes of a chunk" } else { "the length of a chunk" };
                 match stream.oid {
                     Some(oid) => format!("{what} of large object {oid}"),
                     None => format!("{what} of {}", title(entry.dump_id)),
@@ -419,9 +354,7 @@ impl Stream {
                     }
                     Some(length) => {
                         let length = usize::try_from(length);
-                        self.chunk = length.map_err(|_| {
-                            Error::damaged(offset, "a chunk's length, 0 or greater")
-                        })?;
+                        self.chunk = length.map_err(|_| Error::damaged(offset, "a chunk's length, 0 or greater"))?;
                     }
                 }
             }
@@ -468,30 +401,19 @@ impl Stream {
         if self.chunk > count {
             return self.chunk - count;
         }
-        let next = piece[count..]
-            .first_chunk::<INT_BYTES>()
-            .and_then(|bytes| int_of(*bytes));
-        next.and_then(|length| usize::try_from(length).ok())
-            .unwrap_or(0)
+        let next = piece[count..].first_chunk::<INT_BYTES>().and_then(|bytes| int_of(*bytes));
+        next.and_then(|length| usize::try_from(length).ok()).unwrap_or(0)
     }
 
     fn inflate(&mut self, piece: &[u8], payload: &mut Vec<u8>, offset: u64) -> Result<usize> {
         let Some(inner) = &mut self.inner else {
             return Ok(0);
         };
-        inner
-            .feed(piece, payload, EVENT_BYTES)
-            .map_err(|expected| Error::damaged(offset, expected))
+        inner.feed(piece, payload, EVENT_BYTES).map_err(|expected| Error::damaged(offset, expected))
     }
 
     /// Makes an event of the gathered payload but for the `kept` last bytes.
-    fn flush(
-        &mut self,
-        entry: Entry,
-        payload: &mut Vec<u8>,
-        kept: usize,
-        ready: &mut VecDeque<Event>,
-    ) {
+    fn flush(&mut self, entry: Entry, payload: &mut Vec<u8>, kept: usize, ready: &mut VecDeque<Event>) {
         let mut rest = Vec::with_capacity(EVENT_BYTES + kept);
         let end = payload.len() - kept;
         rest.extend_from_slice(&payload[end..]);
@@ -505,50 +427,27 @@ impl Stream {
         self.bytes += bytes.len() as u64;
         ready.push_back(match self.oid {
             Some(oid) => Event::LargeObjectData { oid, bytes },
-            None => Event::Data {
-                dump_id: entry.dump_id,
-                bytes,
-            },
+            None => Event::Data { dump_id: entry.dump_id, bytes },
         });
     }
 
-    fn finish(
-        &mut self,
-        entry: Entry,
-        payload: &mut Vec<u8>,
-        offset: u64,
-        ready: &mut VecDeque<Event>,
-    ) -> Result<()> {
+    fn finish(&mut self, entry: Entry, payload: &mut Vec<u8>, offset: u64, ready: &mut VecDeque<Event>) -> Result<()> {
         if self.inner.as_ref().is_some_and(|inner| !inner.may_end()) {
-            return Err(Error::damaged(
-                offset,
-                "more compressed data before the end of the last chunk",
-            ));
+            return Err(Error::damaged(offset, "more compressed data before the end of the last chunk"));
         }
         if entry.copy_text {
             if !payload.ends_with(TRAILER) {
-                return Err(Error::damaged(
-                    offset,
-                    r"\. and three line feeds before the end of table data",
-                ));
+                return Err(Error::damaged(offset, r"\. and three line feeds before the end of table data"));
             }
             payload.truncate(payload.len() - TRAILER.len());
         }
         self.give(entry, std::mem::take(payload).into(), ready);
         if entry.copy_text && self.last != b'\n' {
-            return Err(Error::damaged(
-                offset,
-                r"a line feed before the final \. of table data",
-            ));
+            return Err(Error::damaged(offset, r"a line feed before the final \. of table data"));
         }
         ready.push_back(match self.oid {
-            Some(oid) => Event::LargeObjectFinished {
-                oid,
-                bytes: self.bytes,
-            },
-            None => Event::DataFinished {
-                dump_id: entry.dump_id,
-            },
+            Some(oid) => Event::LargeObjectFinished { oid, bytes: self.bytes },
+            None => Event::DataFinished { dump_id: entry.dump_id },
         });
         Ok(())
     }

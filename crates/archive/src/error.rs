@@ -63,25 +63,18 @@ impl Error {
     }
 
     pub(crate) fn damaged(offset: u64, expected: impl Into<String>) -> Self {
-        Self::Damaged {
-            offset,
-            expected: expected.into(),
-        }
+        Self::Damaged { offset, expected: expected.into() }
     }
 
     /// The same facts once more, for a decoder that is asked again after it failed. Never called on `Read`.
     pub(crate) fn repeat(&self) -> Self {
         match self {
-            Self::Damaged { offset, expected } => Self::Damaged {
-                offset: *offset,
-                expected: expected.clone(),
-            },
+            Self::Damaged { offset, expected } => Self::Damaged { offset: *offset, expected: expected.clone() },
             Self::Unsupported { what } => Self::Unsupported { what: what.clone() },
             Self::OutOfOrder { what } => Self::OutOfOrder { what: what.clone() },
-            Self::Read { offset, source } => Self::Read {
-                offset: *offset,
-                source: io::Error::new(source.kind(), source.to_string()),
-            },
+            Self::Read { offset, source } => {
+                Self::Read { offset: *offset, source: io::Error::new(source.kind(), source.to_string()) }
+            }
         }
     }
 }

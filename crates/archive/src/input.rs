@@ -110,8 +110,7 @@ impl Input {
             }
             bytes
         };
-        let value = int_of(bytes)
-            .ok_or_else(|| Error::damaged(self.offset, "an integer's sign byte, 0 or 1"))?;
+        let value = int_of(bytes).ok_or_else(|| Error::damaged(self.offset, "an integer's sign byte, 0 or 1"))?;
         let mut left = INT_BYTES;
         while left > 0 {
             let count = left.min(self.front.len());
@@ -166,10 +165,7 @@ mod tests {
 
     #[test]
     fn large_oids_are_negative_integers() {
-        assert_eq!(
-            int_bytes(3_000_000_001_u32 as i32),
-            [1, 0xff, 0xa1, 0x2f, 0x4d]
-        );
+        assert_eq!(int_bytes(3_000_000_001_u32 as i32), [1, 0xff, 0xa1, 0x2f, 0x4d]);
         for oid in [1, 0x7fff_ffff, 0x8000_0000, 3_000_000_001, u32::MAX] {
             assert_eq!(int_of(int_bytes(oid as i32)).unwrap() as u32, oid);
         }

@@ -15,6 +15,7 @@
 
 mod block;
 mod decoder;
+mod deparse;
 mod error;
 mod inner;
 mod input;
@@ -37,9 +38,7 @@ pub use reader::ArchiveReader;
 pub use render::patch_offsets;
 pub use rows::{Rows, rows};
 pub use schema::{SchemaItem, schema_lines};
-pub use statement::{
-    SequenceSet, copy_columns, copy_target, large_object_oids, list_line, sequence_set,
-};
+pub use statement::{SequenceSet, copy_columns, copy_target, large_object_oids, list_line, sequence_set};
 #[cfg(any(test, feature = "synthetic"))]
 pub use synthetic::{SyntheticArchive, entry as synthetic_entry};
 pub use toc::{DataOffset, InnerCompression, PgText, Section, Toc, TocEntry};

@@ -20,12 +20,7 @@ pub(crate) fn name(sql: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
         };
         return Some((text, &sql[end..]));
     }
-    let is_end = |byte: &u8| {
-        matches!(
-            byte,
-            b' ' | b'.' | b'(' | b')' | b',' | b';' | b'\n' | b'\''
-        )
-    };
+    let is_end = |byte: &u8| matches!(byte, b' ' | b'.' | b'(' | b')' | b',' | b';' | b'\n' | b'\'');
     let end = sql.iter().position(is_end).unwrap_or(sql.len());
     (end > 0).then(|| (Cow::Borrowed(&sql[..end]), &sql[end..]))
 }
@@ -80,15 +75,8 @@ mod tests {
 
     #[test]
     fn settings_are_what_stands_between_the_quotes() {
-        assert_eq!(
-            set_value(b"SET client_encoding = 'UTF8';\n"),
-            Some(&b"UTF8"[..])
-        );
-        assert_eq!(
-            set_value(b"SELECT pg_catalog.set_config('search_path', '', false);\n")
-                .map(<[u8]>::len),
-            Some(15)
-        );
+        assert_eq!(set_value(b"SET client_encoding = 'UTF8';\n"), Some(&b"UTF8"[..]));
+        assert_eq!(set_value(b"SELECT pg_catalog.set_config('search_path', '', false);\n").map(<[u8]>::len), Some(15));
         assert_eq!(set_value(b"SET x = 'y"), None);
         assert_eq!(set_value(b""), None);
     }
@@ -102,20 +90,14 @@ mod tests {
         };
         let names = |a: &str, b: &str, c: &str| Some((a.to_owned(), b.to_owned(), c.to_owned()));
         assert_eq!(read("public.t (a)"), names("public", "t", " (a)"));
-        assert_eq!(
-            read(r#""a.b"."c""d (" (x)"#),
-            names("a.b", "c\"d (", " (x)")
-        );
+        assert_eq!(read(r#""a.b"."c""d (" (x)"#), names("a.b", "c\"d (", " (x)"));
         assert_eq!(read(r#"public."open"#), None);
         assert_eq!(read("t (a)"), None);
     }
 
     #[test]
     fn parentheses_inside_quoted_names_do_not_count() {
-        assert_eq!(
-            parenthesised(b"(a, \"b)\", \"c\"\")\") FROM"),
-            Some(&b"a, \"b)\", \"c\"\")\""[..])
-        );
+        assert_eq!(parenthesised(b"(a, \"b)\", \"c\"\")\") FROM"), Some(&b"a, \"b)\", \"c\"\")\""[..]));
         assert_eq!(parenthesised(b"() x"), Some(&b""[..]));
         assert_eq!(parenthesised(b"(a, b"), None);
         assert_eq!(parenthesised(b" FROM stdin"), None);

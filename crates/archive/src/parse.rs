@@ -39,10 +39,7 @@ impl Toc {
         let mut parser = TocParser::default();
         match parser.advance(&raw)? {
             Some(end) if end == raw.len() => parser.finish(raw),
-            Some(end) => Err(Error::damaged(
-                end as u64,
-                "the end of the table of contents",
-            )),
+            Some(end) => Err(Error::damaged(end as u64, "the end of the table of contents")),
             None => Err(Error::damaged(raw.len() as u64, parser.expected())),
         }
     }
@@ -91,11 +88,7 @@ impl TocParser {
     pub(crate) fn expected(&self) -> String {
         match &self.header {
             None => "the archive's header".to_owned(),
-            Some(header) => format!(
-                "entry {} of {} in the table of contents",
-                self.entries.len() + 1,
-                header.count
-            ),
+            Some(header) => format!("entry {} of {} in the table of contents", self.entries.len() + 1, header.count),
         }
     }
 
@@ -107,16 +100,10 @@ impl TocParser {
         }
         if let Some(header) = &self.header {
             while self.entries.len() < header.count as usize {
-                let mut cursor = Cursor {
-                    bytes: raw,
-                    at: self.at,
-                };
+                let mut cursor = Cursor { bytes: raw, at: self.at };
                 let entry = EntryPlan::read(&mut cursor, header.minor)?;
                 if !self.ids.insert(entry.dump_id) {
-                    return Err(cursor.bad(
-                        self.at,
-                        format!("a dump id other than {}, which is taken", entry.dump_id),
-                    ));
+                    return Err(cursor.bad(self.at, format!("a dump id other than {}, which is taken", entry.dump_id)));
                 }
                 self.at = cursor.at;
                 self.entries.push(entry);
@@ -192,9 +179,7 @@ impl Cursor<'_> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
         let bytes = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<N>);
-        let bytes = *bytes.ok_or(Stop::Short {
-            enough: self.at + N,
-        })?;
+        let bytes = *bytes.ok_or(Stop::Short { enough: self.at + N })?;
         self.at += N;
         Ok(bytes)
     }
@@ -205,8 +190,7 @@ impl Cursor<'_> {
 
     fn int(&mut self) -> Result<i32, Stop> {
         let at = self.at;
-        int_of(self.array::<INT_BYTES>()?)
-            .ok_or_else(|| self.bad(at, "an integer's sign byte, 0 or 1"))
+        int_of(self.array::<INT_BYTES>()?).ok_or_else(|| self.bad(at, "an integer's sign byte, 0 or 1"))
     }
 
     /// A number that is never negative.
@@ -219,12 +203,9 @@ impl Cursor<'_> {
         let at = self.at;
         let length = match self.int()? {
             -1 => return Ok(None),
-            length => usize::try_from(length)
-                .ok()
-                .filter(|&length| length <= LONGEST_TEXT),
+            length => usize::try_from(length).ok().filter(|&length| length <= LONGEST_TEXT),
         };
-        let length = length
-            .ok_or_else(|| self.bad(at, format!("the length of a text, at most {LONGEST_TEXT}")))?;
+        let length = length.ok_or_else(|| self.bad(at, format!("the length of a text, at most {LONGEST_TEXT}")))?;
         let span = self.at..self.at + length;
         if span.end > self.bytes.len() {
             return Err(Stop::Short { enough: span.end });
@@ -244,9 +225,7 @@ impl Cursor<'_> {
         let Some(span) = self.text()? else {
             return Ok(None);
         };
-        let number = std::str::from_utf8(&self.bytes[span])
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let number = std::str::from_utf8(&self.bytes[span]).ok().and_then(|text| text.parse().ok());
         number.map(Some).ok_or_else(|| self.bad(at, what))
     }
 
@@ -285,14 +264,10 @@ impl Header {
             return Err(unsupported(format!("an integer size of {int_bytes} bytes")));
         }
         if offset_bytes != 8 {
-            return Err(unsupported(format!(
-                "an offset size of {offset_bytes} bytes"
-            )));
+            return Err(unsupported(format!("an offset size of {offset_bytes} bytes")));
         }
         if format != 1 {
-            return Err(unsupported(format!(
-                "an archive of kind {format} (1 is custom, 3 tar, 5 directory)"
-            )));
+            return Err(unsupported(format!("an archive of kind {format} (1 is custom, 3 tar, 5 directory)")));
         }
         let at = cursor.at;
         let compression = if minor >= since::ALGORITHM {
@@ -332,14 +307,7 @@ fn created(cursor: &mut Cursor<'_>) -> Result<(i32, u32, u32, u32, u32, u32), St
     let month = cursor.natural("the month of the dump's time")?;
     let year = cursor.int()?;
     cursor.int()?;
-    Ok((
-        year.saturating_add(1900),
-        month.saturating_add(1),
-        day,
-        hour,
-        minute,
-        second,
-    ))
+    Ok((year.saturating_add(1900), month.saturating_add(1), day, hour, minute, second))
 }
 
 /// An entry with its texts as places in the buffer.
@@ -395,23 +363,13 @@ impl EntryPlan {
         let copy = cursor.text()?;
         let namespace = cursor.text()?;
         let tablespace = cursor.text()?;
-        let access_method = if minor >= since::ACCESS_METHOD {
-            cursor.text()?
-        } else {
-            None
-        };
-        let relkind = if minor >= since::RELKIND {
-            relkind(cursor)?
-        } else {
-            None
-        };
+        let access_method = if minor >= since::ACCESS_METHOD { cursor.text()? } else { None };
+        let relkind = if minor >= since::RELKIND { relkind(cursor)? } else { None };
         let owner = cursor.text()?;
         let at = cursor.at;
         let with_oids = cursor.text()?;
         if with_oids.is_some_and(|span| cursor.bytes[span] == *b"true") {
-            return Err(Stop::Bad(Error::Unsupported {
-                what: format!("a table WITH OIDS (byte {at})"),
-            }));
+            return Err(Stop::Bad(Error::Unsupported { what: format!("a table WITH OIDS (byte {at})") }));
         }
         let mut dependencies = Vec::new();
         while let Some(dependency) = cursor.number("a dump id in digits")? {
@@ -458,9 +416,6 @@ fn offset(cursor: &mut Cursor<'_>, has_data: bool) -> Result<DataOffset, Stop> {
         (1, true) => Ok(DataOffset::NotSet),
         (2, true) => Ok(DataOffset::At(u64::from_le_bytes(offset))),
         (3, false) => Ok(DataOffset::NoData),
-        _ => Err(cursor.bad(
-            at,
-            "an offset's flag that agrees with whether the entry has data",
-        )),
+        _ => Err(cursor.bad(at, "an offset's flag that agrees with whether the entry has data")),
     }
 }

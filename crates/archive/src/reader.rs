@@ -22,11 +22,7 @@ pub struct ArchiveReader<R> {
 impl<R: Read> ArchiveReader<R> {
     /// Reads an archive from its first byte on.
     pub fn new(source: R) -> Self {
-        Self {
-            source,
-            decoder: Decoder::new(),
-            ended: false,
-        }
+        Self { source, decoder: Decoder::new(), ended: false }
     }
 
     /// Bytes of the archive that were consumed so far.
@@ -52,10 +48,7 @@ impl<R: Read> ArchiveReader<R> {
                 Ok(count) => self.decoder.push(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(Error::Read {
-                        offset: self.decoder.received(),
-                        source,
-                    });
+                    return Err(Error::Read { offset: self.decoder.received(), source });
                 }
             }
         }

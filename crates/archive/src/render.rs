@@ -17,11 +17,7 @@ impl Toc {
     /// [`Toc::raw`]: the beginning of the archives that [`crate::BlockWriter`] writes.
     pub fn plain(&self) -> Bytes {
         let mut raw = self.raw.to_vec();
-        let length = if self.format.1 >= since::ALGORITHM {
-            1
-        } else {
-            5
-        };
+        let length = if self.format.1 >= since::ALGORITHM { 1 } else { 5 };
         raw[COMPRESSION_AT..COMPRESSION_AT + length].fill(0);
         for entry in self.data_entries() {
             write_offset(&mut raw, entry, NOT_SET);
@@ -55,9 +51,7 @@ pub fn patch_offsets(raw: &[u8], offsets: &[(i32, u64)]) -> Result<Vec<u8>> {
     let mut patched = raw.to_vec();
     for &(dump_id, offset) in offsets {
         let entry = toc.entry(dump_id).filter(|entry| entry.has_data);
-        let entry = entry.ok_or_else(|| Error::OutOfOrder {
-            what: format!("entry {dump_id} has no data block"),
-        })?;
+        let entry = entry.ok_or_else(|| Error::OutOfOrder { what: format!("entry {dump_id} has no data block") })?;
         let [a, b, c, d, e, f, g, h] = offset.to_le_bytes();
         write_offset(&mut patched, entry, [2, a, b, c, d, e, f, g, h]);
     }
@@ -79,10 +73,7 @@ mod tests {
     fn offsets_and_compression_are_set_and_unset_in_place() {
         for minor in since::OLDEST..=since::NEWEST {
             let mut archive = SyntheticArchive::new(minor, InnerCompression::Gzip);
-            archive
-                .entry(entry(7, "TABLE", "t"))
-                .table(8, "t", "a", &[b"1\n"])
-                .table(9, "u", "a", &[b"2\n"]);
+            archive.entry(entry(7, "TABLE", "t")).table(8, "t", "a", &[b"1\n"]).table(9, "u", "a", &[b"2\n"]);
             let raw = archive.toc_bytes();
             let toc = Toc::parse(raw.clone().into()).unwrap();
             let patched = patch_offsets(&raw, &[(8, 1 << 40), (9, 77)]).unwrap();

@@ -51,14 +51,9 @@ pub fn sequence_set(entry: &TocEntry) -> Option<SequenceSet> {
     }
     // The name is literal text with quoted names inside; the entry itself says it without quotes.
     let definition = entry.definition.0.trim_ascii_end();
-    let arguments = definition
-        .strip_prefix(b"SELECT pg_catalog.setval(")?
-        .strip_suffix(b");")?;
+    let arguments = definition.strip_prefix(b"SELECT pg_catalog.setval(")?.strip_suffix(b");")?;
     let arguments = &arguments[memchr::memrchr(b'\'', arguments)? + 1..];
-    let (last_value, is_called) = std::str::from_utf8(arguments)
-        .ok()?
-        .strip_prefix(", ")?
-        .split_once(", ")?;
+    let (last_value, is_called) = std::str::from_utf8(arguments).ok()?.strip_prefix(", ")?.split_once(", ")?;
     Some(SequenceSet {
         schema: entry.namespace.clone()?,
         name: entry.tag.clone(),
@@ -112,26 +107,14 @@ mod tests {
     fn columns_and_target_come_from_the_copy_statement() {
         let mut table = entry(1, "TABLE DATA", "t");
         for (copy, columns, target) in [
-            (
-                "COPY public.t (id, name) FROM stdin;\n",
-                Some("id, name"),
-                Some(("public", "t")),
-            ),
-            (
-                "COPY \"S.x\".\"t (y)\" (\"a)\", b) FROM stdin;\n",
-                Some("\"a)\", b"),
-                Some(("S.x", "t (y)")),
-            ),
+            ("COPY public.t (id, name) FROM stdin;\n", Some("id, name"), Some(("public", "t"))),
+            ("COPY \"S.x\".\"t (y)\" (\"a)\", b) FROM stdin;\n", Some("\"a)\", b"), Some(("S.x", "t (y)"))),
             ("COPY public.t  FROM stdin;\n", None, Some(("public", "t"))),
             ("", None, None),
         ] {
             table.copy = copy.into();
             assert_eq!(copy_columns(&table), columns.map(str::as_bytes), "{copy}");
-            assert_eq!(
-                copy_target(&table),
-                target.map(|(schema, name)| (schema.into(), name.into())),
-                "{copy}"
-            );
+            assert_eq!(copy_target(&table), target.map(|(schema, name)| (schema.into(), name.into())), "{copy}");
         }
     }
 
@@ -139,26 +122,12 @@ mod tests {
     fn sequences_stand_where_setval_says() {
         let mut sequence = entry(1, "SEQUENCE SET", "it's \"s\"");
         let set = |last_value, is_called| {
-            Some(SequenceSet {
-                schema: "public".into(),
-                name: "it's \"s\"".into(),
-                last_value,
-                is_called,
-            })
+            Some(SequenceSet { schema: "public".into(), name: "it's \"s\"".into(), last_value, is_called })
         };
         for (definition, expected) in [
-            (
-                "SELECT pg_catalog.setval('public.\"it''s \"\"s\"\"\"', 42, true);\n",
-                set(42, true),
-            ),
-            (
-                "SELECT pg_catalog.setval('public.s', -9223372036854775808, false);\n",
-                set(i64::MIN, false),
-            ),
-            (
-                "SELECT pg_catalog.setval('public.s', 9223372036854775808, false);\n",
-                None,
-            ),
+            ("SELECT pg_catalog.setval('public.\"it''s \"\"s\"\"\"', 42, true);\n", set(42, true)),
+            ("SELECT pg_catalog.setval('public.s', -9223372036854775808, false);\n", set(i64::MIN, false)),
+            ("SELECT pg_catalog.setval('public.s', 9223372036854775808, false);\n", None),
             ("SELECT 1;\n", None),
         ] {
             sequence.definition = definition.into();
@@ -170,16 +139,10 @@ mod tests {
 
     #[test]
     fn large_objects_are_listed_singly_or_in_groups() {
-        assert_eq!(
-            large_object_oids(&entry(1, "BLOB", "3000000001")),
-            Some(vec![3_000_000_001])
-        );
+        assert_eq!(large_object_oids(&entry(1, "BLOB", "3000000001")), Some(vec![3_000_000_001]));
         let mut group = entry(1, "BLOB METADATA", "1..3000000001");
         group.definition = "1\n16405\n3000000001\n".into();
-        assert_eq!(
-            large_object_oids(&group),
-            Some(vec![1, 16405, 3_000_000_001])
-        );
+        assert_eq!(large_object_oids(&group), Some(vec![1, 16405, 3_000_000_001]));
         group.definition = "1\nx\n".into();
         assert_eq!(large_object_oids(&group), None);
         assert_eq!(large_object_oids(&entry(1, "BLOBS", "BLOBS")), None);
@@ -191,14 +154,8 @@ mod tests {
         table.catalog_oid = 1259;
         table.oid = 3_000_000_001;
         table.owner = Some("me".into());
-        assert_eq!(
-            list_line(&table),
-            "12; 1259 3000000001 TABLE public two  lines me"
-        );
+        assert_eq!(list_line(&table), "12; 1259 3000000001 TABLE public two  lines me");
         table.namespace = None;
-        assert_eq!(
-            list_line(&table),
-            "12; 1259 3000000001 TABLE - two  lines me"
-        );
+        assert_eq!(list_line(&table), "12; 1259 3000000001 TABLE - two  lines me");
     }
 }

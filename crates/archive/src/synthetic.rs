@@ -55,13 +55,7 @@ enum Data {
 impl SyntheticArchive {
     /// An archive of format 1.`minor` without entries.
     pub fn new(minor: u8, compression: InnerCompression) -> Self {
-        Self {
-            minor,
-            compression,
-            chunk_bytes: 4096,
-            entries: Vec::new(),
-            data: Vec::new(),
-        }
+        Self { minor, compression, chunk_bytes: 4096, entries: Vec::new(), data: Vec::new() }
     }
 
     /// Size of the chunks of large objects and of compressed data.
@@ -79,38 +73,20 @@ impl SyntheticArchive {
     /// Adds a TABLE DATA entry; each item of `rows` becomes one chunk.
     pub fn table(&mut self, dump_id: i32, name: &str, columns: &str, rows: &[&[u8]]) -> &mut Self {
         let mut table = entry(dump_id, "TABLE DATA", name);
-        table.copy = format!("COPY public.{name} ({columns}) FROM stdin;\n")
-            .as_str()
-            .into();
-        let rows = rows
-            .iter()
-            .copied()
-            .filter(|row| !row.is_empty())
-            .map(Bytes::copy_from_slice)
-            .collect();
+        table.copy = format!("COPY public.{name} ({columns}) FROM stdin;\n").as_str().into();
+        let rows = rows.iter().copied().filter(|row| !row.is_empty()).map(Bytes::copy_from_slice).collect();
         self.data_entry(table, Data::Rows(rows))
     }
 
     /// Adds a BLOBS entry.
     pub fn large_objects(&mut self, dump_id: i32, objects: &[(u32, &[u8])]) -> &mut Self {
-        let objects = objects
-            .iter()
-            .map(|&(oid, content)| (oid, Bytes::copy_from_slice(content)))
-            .collect();
-        self.data_entry(
-            entry(dump_id, "BLOBS", "BLOBS"),
-            Data::LargeObjects(objects),
-        )
+        let objects = objects.iter().map(|&(oid, content)| (oid, Bytes::copy_from_slice(content))).collect();
+        self.data_entry(entry(dump_id, "BLOBS", "BLOBS"), Data::LargeObjects(objects))
     }
 
     fn data_entry(&mut self, entry: TocEntry, data: Data) -> &mut Self {
         self.data.push((entry.dump_id, data));
-        self.entries.push(TocEntry {
-            has_data: true,
-            section: Section::Data,
-            offset: DataOffset::NotSet,
-            ..entry
-        });
+        self.entries.push(TocEntry { has_data: true, section: Section::Data, offset: DataOffset::NotSet, ..entry });
         self
     }
 
@@ -126,11 +102,7 @@ impl SyntheticArchive {
                 InnerCompression::Zstd => 3,
             });
         } else {
-            bytes.extend(int_bytes(if self.compression == InnerCompression::None {
-                0
-            } else {
-                -1
-            }));
+            bytes.extend(int_bytes(if self.compression == InnerCompression::None { 0 } else { -1 }));
         }
         // 2025-10-17 03:00:01
         for field in [1, 0, 3, 17, 9, 125, 0] {
@@ -162,10 +134,8 @@ impl SyntheticArchive {
                     bytes.extend(int_bytes(*dump_id));
                     for (oid, content) in objects {
                         bytes.extend(int_bytes(*oid as i32));
-                        let pieces: Vec<_> = content
-                            .chunks(self.chunk_bytes)
-                            .map(|piece| content.slice_ref(piece))
-                            .collect();
+                        let pieces: Vec<_> =
+                            content.chunks(self.chunk_bytes).map(|piece| content.slice_ref(piece)).collect();
                         self.put_chunks(&mut bytes, pieces.iter());
                     }
                     bytes.extend(int_bytes(0));

@@ -210,13 +210,7 @@ pub(crate) struct Index(OnceLock<HashMap<i32, u32>>);
 
 impl Index {
     fn positions(&self, entries: &[TocEntry]) -> &HashMap<i32, u32> {
-        self.0.get_or_init(|| {
-            entries
-                .iter()
-                .zip(0..)
-                .map(|(entry, position)| (entry.dump_id, position))
-                .collect()
-        })
+        self.0.get_or_init(|| entries.iter().zip(0..).map(|(entry, position)| (entry.dump_id, position)).collect())
     }
 }
 

@@ -83,9 +83,9 @@ impl Chunk {
 }
 
 impl BlockWriter {
-    /// A writer of blocks of about `target` plain bytes (at most 1 GiB).
+    /// A writer of blocks of about `target` plain bytes (64 bytes to 1 GiB).
     pub fn new(target: usize) -> Self {
-        let target = target.clamp(1, 1 << 30);
+        let target = target.clamp(64, 1 << 30);
         Self {
             target,
             chunk_bytes: CHUNK_BYTES.min(target),
@@ -142,17 +142,9 @@ impl BlockWriter {
         self.reserve();
         self.entry_at = Some(self.bytes.len());
         self.begins.push((dump_id, self.bytes.len() as u32));
-        self.bytes.push(if self.entry.large_objects {
-            LARGE_OBJECTS_BLOCK
-        } else {
-            TABLE_DATA_BLOCK
-        });
+        self.bytes.push(if self.entry.large_objects { LARGE_OBJECTS_BLOCK } else { TABLE_DATA_BLOCK });
         self.bytes.extend_from_slice(&int_bytes(dump_id));
-        self.place = if self.entry.large_objects {
-            Place::LargeObjects
-        } else {
-            Place::Table { row_open: false }
-        };
+        self.place = if self.entry.large_objects { Place::LargeObjects } else { Place::Table { row_open: false } };
         Ok(())
     }
 
@@ -174,11 +166,7 @@ impl BlockWriter {
             let room = self.chunk_bytes - (self.bytes.len() - chunk.payload_at());
             let piece = &bytes[..bytes.len().min(room)];
             // A chunk that goes on with a row ends with it.
-            let line_feed = if row_open {
-                memchr(b'\n', piece)
-            } else {
-                memrchr(b'\n', piece)
-            };
+            let line_feed = if row_open { memchr(b'\n', piece) } else { memrchr(b'\n', piece) };
             let whole = line_feed.map(|at| at + 1);
             if let Some(whole) = whole {
                 chunk.rows_end = self.bytes.len() + whole;
@@ -211,7 +199,8 @@ impl BlockWriter {
         if self.place != Place::LargeObjects || oid == 0 {
             return Err(self.refusal(&format!("the beginning of large object {oid}")));
         }
-        self.make_room();
+        // The OID stays with the first chunk.
+        self.make_room(INT_BYTES);
         self.bytes.extend_from_slice(&int_bytes(oid as i32));
         self.place = Place::LargeObject { oid, bytes: 0 };
         Ok(())
@@ -228,9 +217,7 @@ impl BlockWriter {
             return Err(self.refusal("content of a large object"));
         };
         while !bytes.is_empty() {
-            let full = |writer: &Self, chunk: Chunk| {
-                writer.bytes.len() - chunk.payload_at() == writer.chunk_bytes
-            };
+            let full = |writer: &Self, chunk: Chunk| writer.bytes.len() - chunk.payload_at() == writer.chunk_bytes;
             if self.chunk.is_some_and(|chunk| full(self, chunk)) {
                 self.close_large_object_chunk(false);
             }
@@ -255,16 +242,8 @@ impl BlockWriter {
             self.close_large_object_chunk(true);
         } else {
             let at = self.bytes.len() as u32;
-            let content = Content::LargeObject {
-                oid,
-                offset: 0,
-                last: true,
-            };
-            self.segments.push(Segment {
-                dump_id: self.entry.dump_id,
-                range: at..at,
-                content,
-            });
+            let content = Content::LargeObject { oid, offset: 0, last: true };
+            self.segments.push(Segment { dump_id: self.entry.dump_id, range: at..at, content });
         }
         self.bytes.extend_from_slice(&int_bytes(0));
         self.place = Place::LargeObjects;
@@ -275,19 +254,14 @@ impl BlockWriter {
     pub fn finish_entry(&mut self) -> Result<()> {
         match self.place {
             Place::Table { row_open } => {
-                if row_open
-                    || self
-                        .chunk
-                        .is_some_and(|chunk| chunk.rows_end != self.bytes.len())
-                {
+                if row_open || self.chunk.is_some_and(|chunk| chunk.rows_end != self.bytes.len()) {
                     return Err(self.refusal("the end of an entry inside a row"));
                 }
                 if self.chunk.is_some() {
                     self.close_chunk(Content::Rows);
                 }
                 if self.entry.copy_text {
-                    self.bytes
-                        .extend_from_slice(&int_bytes(TRAILER.len() as i32));
+                    self.bytes.extend_from_slice(&int_bytes(TRAILER.len() as i32));
                     self.bytes.extend_from_slice(TRAILER);
                 }
             }
@@ -295,8 +269,7 @@ impl BlockWriter {
             _ => return Err(self.refusal("the end of an entry")),
         }
         self.bytes.extend_from_slice(&int_bytes(0));
-        self.ends
-            .push((self.entry.dump_id, self.bytes.len() as u32));
+        self.ends.push((self.entry.dump_id, self.bytes.len() as u32));
         if self.entry_at.take().is_none() {
             self.cut();
         }
@@ -324,9 +297,7 @@ impl BlockWriter {
 
     /// Ends the archive; the rest is then in [`Self::take`].
     pub fn finish(&mut self) -> Result<()> {
-        if self.place != Place::BetweenEntries
-            || self.due.as_ref().is_none_or(|due| !due.is_empty())
-        {
+        if self.place != Place::BetweenEntries || self.due.as_ref().is_none_or(|due| !due.is_empty()) {
             return Err(self.refusal("the end of the archive"));
         }
         self.cut();
@@ -346,40 +317,35 @@ impl BlockWriter {
             Place::LargeObject { oid, .. } => format!("in large object {oid}"),
             Place::End => "after the end of the archive".to_owned(),
         };
-        Error::OutOfOrder {
-            what: format!("{what} came {stands}"),
-        }
+        Error::OutOfOrder { what: format!("{what} came {stands}") }
     }
 
     /// Room for a whole block at once, so that filling it moves nothing.
     fn reserve(&mut self) {
         if self.bytes.capacity() == 0 {
-            self.bytes
-                .reserve(self.target + self.chunk_bytes + 16 * INT_BYTES);
+            self.bytes.reserve(self.target + self.chunk_bytes + 16 * INT_BYTES);
         }
     }
 
     /// Begins a chunk, in a new block if this one is full. `at_row`: its payload begins a row, or is no table data.
     fn open_chunk(&mut self, at_row: bool) {
         if at_row {
-            self.make_room();
+            self.make_room(0);
         } else {
             self.make_room_inside_row();
         }
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&[0; INT_BYTES]);
-        self.chunk = Some(Chunk {
-            at,
-            rows_end: at + INT_BYTES,
-        });
+        self.chunk = Some(Chunk { at, rows_end: at + INT_BYTES });
     }
 
-    /// If the block is full, cuts it before the entry, or here if the entry fills it alone.
-    fn make_room(&mut self) {
-        if self.bytes.len() >= self.target {
+    /// If the block is full, or will be with the next `more` bytes, cuts it before the entry, or here if the entry fills it
+    /// alone.
+    fn make_room(&mut self, more: usize) {
+        if self.bytes.len() + more >= self.target {
             self.cut_before_entry();
         }
-        if self.bytes.len() >= self.target {
+        if self.bytes.len() + more >= self.target {
             self.entry_at = None;
             self.cut();
         }
@@ -393,8 +359,7 @@ impl BlockWriter {
             self.cut_before_entry();
         }
         if self.bytes.len() >= self.target {
-            let first =
-                |segment: &Segment| matches!(segment.content, Content::RowPart { first: true, .. });
+            let first = |segment: &Segment| matches!(segment.content, Content::RowPart { first: true, .. });
             let row = self.segments.iter().rposition(first);
             if let Some(row) = row.filter(|&row| row > 0) {
                 let at = self.segments[row].range.start as usize - INT_BYTES;
@@ -423,10 +388,7 @@ impl BlockWriter {
             return false;
         };
         if chunk.rows_end == chunk.payload_at() {
-            self.close_chunk(Content::RowPart {
-                first: true,
-                last: false,
-            });
+            self.close_chunk(Content::RowPart { first: true, last: false });
             return true;
         }
         let begun = self.bytes.split_off(chunk.rows_end);
@@ -437,8 +399,7 @@ impl BlockWriter {
     }
 
     fn close_large_object_chunk(&mut self, last: bool) {
-        let (Place::LargeObject { oid, bytes: offset }, Some(chunk)) = (self.place, self.chunk)
-        else {
+        let (Place::LargeObject { oid, bytes: offset }, Some(chunk)) = (self.place, self.chunk) else {
             return;
         };
         let bytes = offset + (self.bytes.len() - chunk.payload_at()) as u64;
@@ -454,11 +415,7 @@ impl BlockWriter {
         debug_assert!(!payload.is_empty(), "an empty chunk would end the entry");
         self.bytes[chunk.at..payload.start].copy_from_slice(&int_bytes(payload.len() as i32));
         let range = payload.start as u32..payload.end as u32;
-        self.segments.push(Segment {
-            dump_id: self.entry.dump_id,
-            range,
-            content,
-        });
+        self.segments.push(Segment { dump_id: self.entry.dump_id, range, content });
     }
 
     /// Makes a block of all that is written.
@@ -488,15 +445,11 @@ impl BlockWriter {
         self.cut();
         self.reserve();
         self.bytes.extend_from_slice(&rest);
-        let moved = |segment: Segment| Segment {
-            range: segment.range.start - after..segment.range.end - after,
-            ..segment
-        };
+        let moved =
+            |segment: Segment| Segment { range: segment.range.start - after..segment.range.end - after, ..segment };
         self.segments.extend(segments.into_iter().map(moved));
-        self.begins
-            .extend(begins.into_iter().map(|(id, begin)| (id, begin - after)));
-        self.ends
-            .extend(ends.into_iter().map(|(id, end)| (id, end - after)));
+        self.begins.extend(begins.into_iter().map(|(id, begin)| (id, begin - after)));
+        self.ends.extend(ends.into_iter().map(|(id, end)| (id, end - after)));
     }
 }
 

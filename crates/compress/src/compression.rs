@@ -63,9 +63,7 @@ impl FromStr for Compression {
     type Err = Error;
 
     fn from_str(setting: &str) -> Result<Self> {
-        let refused = || Error::Setting {
-            setting: setting.to_owned(),
-        };
+        let refused = || Error::Setting { setting: setting.to_owned() };
         let (name, level) = match setting.trim().split_once([':', '-']) {
             Some((name, level)) => (name, Some(level.parse::<u8>().map_err(|_| refused())?)),
             None => (setting.trim(), None),
@@ -84,15 +82,10 @@ impl FromStr for Compression {
 
 /// The codec that writes files with this extension (`.gz`, `.zst`, `.lz4`, or empty), at its default level.
 pub fn codec_for_extension(extension: &str) -> Option<Arc<dyn Codec>> {
-    [
-        Compression::None,
-        Compression::GZIP,
-        Compression::ZSTD,
-        Compression::Lz4,
-    ]
-    .into_iter()
-    .map(Compression::codec)
-    .find(|codec| codec.extension() == extension)
+    [Compression::None, Compression::GZIP, Compression::ZSTD, Compression::Lz4]
+        .into_iter()
+        .map(Compression::codec)
+        .find(|codec| codec.extension() == extension)
 }
 
 /// The codec of a file that begins with these bytes, by the format's magic number: four bytes suffice.
@@ -134,26 +127,17 @@ mod tests {
 
     #[test]
     fn other_settings_are_refused_by_name() {
-        for setting in [
-            "", "zstd:0", "zstd:20", "zstd:", "zstd:+", "gzip:10", "lz4:1", "none:0", "xz",
-            "zstd:3:3", "-1",
-        ] {
+        for setting in
+            ["", "zstd:0", "zstd:20", "zstd:", "zstd:+", "gzip:10", "lz4:1", "none:0", "xz", "zstd:3:3", "-1"]
+        {
             let error = setting.parse::<Compression>().unwrap_err();
-            assert!(
-                error.to_string().contains(&format!("{setting:?}")),
-                "{error}"
-            );
+            assert!(error.to_string().contains(&format!("{setting:?}")), "{error}");
         }
     }
 
     #[test]
     fn codecs_are_found_by_extension() {
-        for (extension, label) in [
-            (".gz", "gzip-6"),
-            (".zst", "zstd-3"),
-            (".lz4", "lz4"),
-            ("", "none"),
-        ] {
+        for (extension, label) in [(".gz", "gzip-6"), (".zst", "zstd-3"), (".lz4", "lz4"), ("", "none")] {
             assert_eq!(codec_for_extension(extension).unwrap().label(), label);
         }
         assert!(codec_for_extension(".xz").is_none());

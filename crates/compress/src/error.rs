@@ -29,9 +29,7 @@ pub enum Error {
         reason: String,
     },
     /// A compression setting that means nothing.
-    #[error(
-        "no compression is called {setting:?}; it may be zstd:1 to zstd:19, gzip:1 to gzip:9, lz4 or none"
-    )]
+    #[error("no compression is called {setting:?}; it may be zstd:1 to zstd:19, gzip:1 to gzip:9, lz4 or none")]
     Setting {
         /// What was set.
         setting: String,

@@ -27,11 +27,7 @@ pub(crate) struct Gzip {
 
 impl Gzip {
     pub(crate) fn new(level: u8) -> Self {
-        Self {
-            level: level.clamp(1, 9),
-            deflate: Pool::new(),
-            inflate: Pool::new(),
-        }
+        Self { level: level.clamp(1, 9), deflate: Pool::new(), inflate: Pool::new() }
     }
 }
 
@@ -47,12 +43,7 @@ impl Codec for Gzip {
     fn encode(&self, block: &[u8], frame: &mut Vec<u8>) -> Result<()> {
         let begin = frame.len();
         let encoded = self.deflate.lend(
-            || {
-                Ok(Compress::new(
-                    flate2::Compression::new(self.level.into()),
-                    false,
-                ))
-            },
+            || Ok(Compress::new(flate2::Compression::new(self.level.into()), false)),
             |deflate| {
                 deflate.reset();
                 // Stored blocks add five bytes to each 16 KiB at worst.
@@ -70,10 +61,7 @@ impl Codec for Gzip {
         );
         if let Err(reason) = encoded {
             frame.truncate(begin);
-            return Err(Error::Failed {
-                codec: NAME,
-                reason,
-            });
+            return Err(Error::Failed { codec: NAME, reason });
         }
         frame.extend_from_slice(&checksum(block).to_le_bytes());
         frame.extend_from_slice(&(block.len() as u32).to_le_bytes());
@@ -81,19 +69,13 @@ impl Codec for Gzip {
     }
 
     fn decode(&self, frame: &[u8], block: &mut Vec<u8>, limit: usize) -> Result<()> {
-        let damaged = |reason: &str| Error::Damaged {
-            codec: NAME,
-            reason: reason.to_owned(),
-        };
+        let damaged = |reason: &str| Error::Damaged { codec: NAME, reason: reason.to_owned() };
         let body = header_length(frame).ok_or_else(|| damaged("no header of a member"))?;
         let Some((deflated, trailer)) = frame[body..].split_last_chunk::<TRAILER_BYTES>() else {
             return Err(damaged("no end of a member"));
         };
         let [a, b, c, d, e, f, g, h] = *trailer;
-        let (sum, length) = (
-            u32::from_le_bytes([a, b, c, d]),
-            u32::from_le_bytes([e, f, g, h]) as usize,
-        );
+        let (sum, length) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]) as usize);
         if length > deflated.len().saturating_mul(LARGEST_RATIO) {
             return Err(damaged("its length cannot be"));
         }
@@ -126,20 +108,14 @@ impl Codec for Gzip {
     }
 
     fn reader<'r>(&self, stored: Box<dyn Read + Send + 'r>) -> Result<Box<dyn Read + Send + 'r>> {
-        Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(
-            128 << 10,
-            stored,
-        ))))
+        Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(128 << 10, stored))))
     }
 }
 
 fn deflate_all(deflate: &mut Compress, block: &[u8], frame: &mut Vec<u8>) -> Result<(), String> {
     loop {
         let rest = &block[deflate.total_in() as usize..];
-        match deflate
-            .compress_vec(rest, frame, FlushCompress::Finish)
-            .map_err(|error| error.to_string())?
-        {
+        match deflate.compress_vec(rest, frame, FlushCompress::Finish).map_err(|error| error.to_string())? {
             Status::StreamEnd => return Ok(()),
             Status::Ok | Status::BufError => frame.reserve(64 << 10),
         }

@@ -58,10 +58,7 @@ impl Codec for Lz4 {
     }
 
     fn reader<'r>(&self, stored: Box<dyn Read + Send + 'r>) -> Result<Box<dyn Read + Send + 'r>> {
-        Ok(Box::new(Frames::new(BufReader::with_capacity(
-            128 << 10,
-            stored,
-        ))))
+        Ok(Box::new(Frames::new(BufReader::with_capacity(128 << 10, stored))))
     }
 }
 
@@ -84,19 +81,13 @@ fn encode_block(piece: &[u8], frame: &mut Vec<u8>) {
 }
 
 fn decode_frame(frame: &[u8], block: &mut Vec<u8>, limit: usize) -> Result<()> {
-    let damaged = |reason: &str| Error::Damaged {
-        codec: NAME,
-        reason: reason.to_owned(),
-    };
+    let damaged = |reason: &str| Error::Damaged { codec: NAME, reason: reason.to_owned() };
     if !frame.starts_with(&MAGIC) {
         return Err(damaged("no magic number"));
     }
     // The content's size, where it is told, decides how much memory is asked for; otherwise it grows with the content.
     let told = frame.get(4).is_some_and(|flags| flags & 8 != 0);
-    let told = frame
-        .get(6..)
-        .filter(|_| told)
-        .and_then(|rest| rest.first_chunk());
+    let told = frame.get(6..).filter(|_| told).and_then(|rest| rest.first_chunk());
     let told = told.map(|bytes| u64::from_le_bytes(*bytes));
     if told.is_some_and(|bytes| bytes > limit as u64) {
         return Err(Error::TooLarge { codec: NAME, limit });
@@ -104,9 +95,7 @@ fn decode_frame(frame: &[u8], block: &mut Vec<u8>, limit: usize) -> Result<()> {
     let mut frames = Frames::new(frame);
     let begin = block.len();
     // An LZ4 byte makes at most 255 of content.
-    block.reserve_exact(told.map_or(0, |bytes| {
-        (bytes as usize).min(frame.len().saturating_mul(255))
-    }));
+    block.reserve_exact(told.map_or(0, |bytes| (bytes as usize).min(frame.len().saturating_mul(255))));
     loop {
         let filled = block.len();
         let room = limit - (filled - begin);
@@ -115,9 +104,7 @@ fn decode_frame(frame: &[u8], block: &mut Vec<u8>, limit: usize) -> Result<()> {
         }
         let step = (block.capacity() - filled).clamp(1, 256 << 10);
         block.resize(filled + step, 0);
-        let count = frames
-            .read_frame(&mut block[filled..])
-            .map_err(|error| damaged(&error.to_string()))?;
+        let count = frames.read_frame(&mut block[filled..]).map_err(|error| damaged(&error.to_string()))?;
         block.truncate(filled + count);
         if count > room {
             return Err(Error::TooLarge { codec: NAME, limit });
@@ -154,10 +141,7 @@ struct Watched<R> {
 
 impl<R: BufRead> Frames<R> {
     fn new(source: R) -> Self {
-        Self {
-            place: Place::BetweenFrames(source),
-            begun: false,
-        }
+        Self { place: Place::BetweenFrames(source), begun: false }
     }
 
     /// Plain bytes of the current frame, begun if need be; 0 at its end. `buffer` has room.
@@ -165,20 +149,14 @@ impl<R: BufRead> Frames<R> {
         let failed = || io::Error::new(io::ErrorKind::InvalidData, "lz4 frame is damaged");
         let mut decoder = match std::mem::replace(&mut self.place, Place::Failed) {
             Place::InFrame(decoder) => decoder,
-            Place::BetweenFrames(source) => Box::new(FrameDecoder::new(Watched {
-                source,
-                ended: false,
-            })),
+            Place::BetweenFrames(source) => Box::new(FrameDecoder::new(Watched { source, ended: false })),
             Place::Failed => return Err(failed()),
         };
         self.begun = true;
         let count = decoder.read(buffer)?;
         self.place = match count {
             0 if decoder.get_ref().ended => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "lz4 frame is cut short",
-                ));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "lz4 frame is cut short"));
             }
             0 => Place::BetweenFrames(decoder.into_inner().source),
             _ => Place::InFrame(decoder),

@@ -24,10 +24,7 @@ impl Codec for Plain {
 
     fn decode(&self, frame: &[u8], block: &mut Vec<u8>, limit: usize) -> Result<()> {
         if frame.len() > limit {
-            return Err(Error::TooLarge {
-                codec: "none",
-                limit,
-            });
+            return Err(Error::TooLarge { codec: "none", limit });
         }
         block.extend_from_slice(frame);
         Ok(())

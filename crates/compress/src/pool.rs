@@ -10,9 +10,7 @@ pub(crate) struct Pool<T> {
 
 impl<T> Pool<T> {
     pub(crate) const fn new() -> Self {
-        Self {
-            idle: Mutex::new(Vec::new()),
-        }
+        Self { idle: Mutex::new(Vec::new()) }
     }
 
     /// Lends a context, a new one if all are in use. One that was there when an error happened is not used again.
@@ -21,17 +19,10 @@ impl<T> Pool<T> {
         make: impl FnOnce() -> Result<T, E>,
         work: impl FnOnce(&mut T) -> Result<R, E>,
     ) -> Result<R, E> {
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut context = idle.map_or_else(make, Ok)?;
         let result = work(&mut context)?;
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(context);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(context);
         Ok(result)
     }
 }

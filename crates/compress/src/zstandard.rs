@@ -22,11 +22,7 @@ pub(crate) struct Zstd {
 
 impl Zstd {
     pub(crate) fn new(level: u8) -> Self {
-        Self {
-            level: level.clamp(1, 19),
-            compressors: Pool::new(),
-            decompressors: Pool::new(),
-        }
+        Self { level: level.clamp(1, 19), compressors: Pool::new(), decompressors: Pool::new() }
     }
 
     fn compressor(&self) -> io::Result<Compressor<'static>> {
@@ -51,24 +47,16 @@ impl Codec for Zstd {
         let begin = frame.len();
         let mut end = Cursor::new(&mut *frame);
         end.set_position(begin as u64);
-        let encoded = self.compressors.lend(
-            || self.compressor(),
-            |compressor| compressor.compress_to_buffer(block, &mut end),
-        );
+        let encoded =
+            self.compressors.lend(|| self.compressor(), |compressor| compressor.compress_to_buffer(block, &mut end));
         encoded.map(drop).map_err(|error| {
             frame.truncate(begin);
-            Error::Failed {
-                codec: NAME,
-                reason: error.to_string(),
-            }
+            Error::Failed { codec: NAME, reason: error.to_string() }
         })
     }
 
     fn decode(&self, frame: &[u8], block: &mut Vec<u8>, limit: usize) -> Result<()> {
-        let damaged = |reason: String| Error::Damaged {
-            codec: NAME,
-            reason,
-        };
+        let damaged = |reason: String| Error::Damaged { codec: NAME, reason };
         if !frame.starts_with(&MAGIC) {
             return Err(damaged("no magic number".to_owned()));
         }
@@ -80,8 +68,7 @@ impl Codec for Zstd {
             _ => {}
         }
         // A frame that does not tell its size may have all that is allowed.
-        let told =
-            zstd_safe::get_frame_content_size(frame).map_err(|error| damaged(error.to_string()))?;
+        let told = zstd_safe::get_frame_content_size(frame).map_err(|error| damaged(error.to_string()))?;
         let room = match told {
             Some(bytes) if bytes > limit as u64 => {
                 return Err(Error::TooLarge { codec: NAME, limit });
@@ -93,9 +80,9 @@ impl Codec for Zstd {
         let begin = block.len();
         let mut end = Cursor::new(&mut *block);
         end.set_position(begin as u64);
-        let decoded = self.decompressors.lend(Decompressor::new, |decompressor| {
-            decompressor.decompress_to_buffer(frame, &mut end)
-        });
+        let decoded = self
+            .decompressors
+            .lend(Decompressor::new, |decompressor| decompressor.decompress_to_buffer(frame, &mut end));
         let outcome = match decoded {
             Err(error) => Err(damaged(error.to_string())),
             Ok(bytes) if bytes > limit => Err(Error::TooLarge { codec: NAME, limit }),
@@ -108,28 +95,16 @@ impl Codec for Zstd {
     }
 
     fn reader<'r>(&self, stored: Box<dyn Read + Send + 'r>) -> Result<Box<dyn Read + Send + 'r>> {
-        let stored = BufReader::with_capacity(
-            128 << 10,
-            NotEmpty {
-                stored,
-                begun: false,
-            },
-        );
+        let stored = BufReader::with_capacity(128 << 10, NotEmpty { stored, begun: false });
         let reader = zstd::stream::read::Decoder::with_buffer(stored);
-        let reader = reader.map_err(|error| Error::Failed {
-            codec: NAME,
-            reason: error.to_string(),
-        })?;
+        let reader = reader.map_err(|error| Error::Failed { codec: NAME, reason: error.to_string() })?;
         Ok(Box::new(reader))
     }
 }
 
 impl fmt::Debug for Zstd {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Zstd")
-            .field("level", &self.level)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Zstd").field("level", &self.level).finish_non_exhaustive()
     }
 }
 
@@ -143,10 +118,7 @@ impl<R: Read> Read for NotEmpty<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stored.read(buffer)?;
         if count == 0 && !self.begun {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "no zstd frame",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "no zstd frame"));
         }
         self.begun = true;
         Ok(count)

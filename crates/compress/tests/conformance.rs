@@ -7,13 +7,8 @@ use pgkeep_compress::{Codec, Compression, Error, codec_for_extension, detect};
 use proptest::prelude::*;
 
 fn codecs() -> Vec<Arc<dyn Codec>> {
-    let settings = [
-        "none", "lz4", "gzip:1", "gzip", "gzip:9", "zstd:1", "zstd", "zstd:9", "zstd:19",
-    ];
-    settings
-        .iter()
-        .map(|setting| setting.parse::<Compression>().unwrap().codec())
-        .collect()
+    let settings = ["none", "lz4", "gzip:1", "gzip", "gzip:9", "zstd:1", "zstd", "zstd:9", "zstd:19"];
+    settings.iter().map(|setting| setting.parse::<Compression>().unwrap().codec()).collect()
 }
 
 fn compressing() -> impl Iterator<Item = Arc<dyn Codec>> {
@@ -30,12 +25,7 @@ fn decode(codec: &dyn Codec, frame: &[u8], limit: usize) -> Result<Vec<u8>, Erro
     let mut block = b"before".to_vec();
     let outcome = codec.decode(frame, &mut block, limit);
     if outcome.is_err() {
-        assert_eq!(
-            block,
-            b"before",
-            "{}: an error leaves the block as it was",
-            codec.label()
-        );
+        assert_eq!(block, b"before", "{}: an error leaves the block as it was", codec.label());
     }
     assert!(block.starts_with(b"before"));
     outcome.map(|()| block.split_off(6))
@@ -43,20 +33,14 @@ fn decode(codec: &dyn Codec, frame: &[u8], limit: usize) -> Result<Vec<u8>, Erro
 
 fn read(codec: &dyn Codec, stored: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut plain = Vec::new();
-    codec
-        .reader(Box::new(stored))
-        .unwrap()
-        .read_to_end(&mut plain)
-        .map(|_| plain)
+    codec.reader(Box::new(stored)).unwrap().read_to_end(&mut plain).map(|_| plain)
 }
 
 fn samples() -> Vec<Vec<u8>> {
     let mut noise = Vec::new();
     let mut state = 1_u64;
     while noise.len() < 5_000_000 {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         noise.extend_from_slice(&state.to_le_bytes()[4..]);
     }
     vec![
@@ -74,24 +58,11 @@ fn a_frame_gives_its_block_back() {
     for codec in codecs() {
         for block in samples() {
             let frame = encode(&*codec, &block);
-            assert!(
-                decode(&*codec, &frame, block.len()).unwrap() == block,
-                "{}",
-                codec.label()
-            );
-            assert!(
-                frame.len() <= block.len() + block.len() / 8 + 64,
-                "{}: {}",
-                codec.label(),
-                frame.len()
-            );
+            assert!(decode(&*codec, &frame, block.len()).unwrap() == block, "{}", codec.label());
+            assert!(frame.len() <= block.len() + block.len() / 8 + 64, "{}: {}", codec.label(), frame.len());
             let mut again = b"before".to_vec();
             codec.encode(&block, &mut again).unwrap();
-            assert!(
-                again.strip_prefix(b"before").unwrap() == frame,
-                "{}: frames are the same again",
-                codec.label()
-            );
+            assert!(again.strip_prefix(b"before").unwrap() == frame, "{}: frames are the same again", codec.label());
         }
     }
 }
@@ -100,15 +71,8 @@ fn a_frame_gives_its_block_back() {
 fn frames_one_after_the_other_are_one_stream() {
     for codec in codecs() {
         let samples = samples();
-        let stored: Vec<u8> = samples
-            .iter()
-            .flat_map(|block| encode(&*codec, block))
-            .collect();
-        assert!(
-            read(&*codec, &stored).unwrap() == samples.concat(),
-            "{}",
-            codec.label()
-        );
+        let stored: Vec<u8> = samples.iter().flat_map(|block| encode(&*codec, block)).collect();
+        assert!(read(&*codec, &stored).unwrap() == samples.concat(), "{}", codec.label());
     }
 }
 
@@ -119,11 +83,7 @@ fn more_than_the_limit_is_refused() {
             let frame = encode(&*codec, &block);
             for limit in [block.len() - 1, 0] {
                 let refused = decode(&*codec, &frame, limit);
-                assert!(
-                    matches!(refused, Err(Error::TooLarge { .. })),
-                    "{}: {refused:?}",
-                    codec.label()
-                );
+                assert!(matches!(refused, Err(Error::TooLarge { .. })), "{}: {refused:?}", codec.label());
             }
         }
     }
@@ -134,15 +94,8 @@ fn frames_are_known_by_their_first_bytes_and_extension() {
     for codec in compressing() {
         let found = detect(&encode(&*codec, b"block")[..4]).unwrap();
         assert_eq!(found.extension(), codec.extension());
-        assert_eq!(
-            codec_for_extension(codec.extension()).unwrap().label(),
-            found.label()
-        );
-        assert!(
-            codec
-                .label()
-                .starts_with(found.label().split('-').next().unwrap())
-        );
+        assert_eq!(codec_for_extension(codec.extension()).unwrap().label(), found.label());
+        assert!(codec.label().starts_with(found.label().split('-').next().unwrap()));
     }
     assert!(detect(b"PGDMP").is_none());
     assert!(detect(b"").is_none());
@@ -154,59 +107,31 @@ fn a_frame_cut_short_or_followed_by_anything_is_refused() {
     for codec in compressing() {
         let frame = encode(&*codec, &block);
         for end in 0..frame.len() {
-            assert!(
-                decode(&*codec, &frame[..end], 1 << 20).is_err(),
-                "{} cut at {end}",
-                codec.label()
-            );
-            assert!(
-                read(&*codec, &frame[..end]).is_err(),
-                "{} stream cut at {end}",
-                codec.label()
-            );
+            assert!(decode(&*codec, &frame[..end], 1 << 20).is_err(), "{} cut at {end}", codec.label());
+            assert!(read(&*codec, &frame[..end]).is_err(), "{} stream cut at {end}", codec.label());
         }
         for rest in [&b"\0"[..], b"rest", &frame] {
             let longer = [&frame, rest].concat();
-            assert!(
-                decode(&*codec, &longer, 1 << 20).is_err(),
-                "{} with {} more",
-                codec.label(),
-                rest.len()
-            );
+            assert!(decode(&*codec, &longer, 1 << 20).is_err(), "{} with {} more", codec.label(), rest.len());
         }
         for end in 1..frame.len() {
             let two = [&frame, &frame[..end]].concat();
-            assert!(
-                read(&*codec, &two).is_err(),
-                "{} stream cut in its second frame at {end}",
-                codec.label()
-            );
+            assert!(read(&*codec, &two).is_err(), "{} stream cut in its second frame at {end}", codec.label());
         }
-        assert!(
-            read(&*codec, &[&frame[..], b"garbage"].concat()).is_err(),
-            "{}",
-            codec.label()
-        );
+        assert!(read(&*codec, &[&frame[..], b"garbage"].concat()).is_err(), "{}", codec.label());
     }
 }
 
 #[test]
 fn no_flipped_bit_changes_what_comes_back() {
-    let block: Vec<u8> = (0..200_u32)
-        .flat_map(|number| format!("{number}\trow\n").into_bytes())
-        .collect();
+    let block: Vec<u8> = (0..200_u32).flat_map(|number| format!("{number}\trow\n").into_bytes()).collect();
     for codec in compressing() {
         let frame = encode(&*codec, &block);
         for bit in 0..frame.len() * 8 {
             let mut damaged = frame.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             // Some bits mean nothing, such as the time in gzip's header.
-            for outcome in [
-                decode(&*codec, &damaged, 1 << 20).ok(),
-                read(&*codec, &damaged).ok(),
-            ]
-            .into_iter()
-            .flatten()
+            for outcome in [decode(&*codec, &damaged, 1 << 20).ok(), read(&*codec, &damaged).ok()].into_iter().flatten()
             {
                 assert!(outcome == block, "{} bit {bit}", codec.label());
             }

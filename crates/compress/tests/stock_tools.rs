@@ -5,21 +5,12 @@ use std::process::{Command, Stdio};
 
 use pgkeep_compress::Compression;
 
-const TOOLS: [(&str, &[&str]); 3] = [
-    ("gzip", &["gzip:1", "gzip:6", "gzip:9"]),
-    ("zstd", &["zstd:1", "zstd:3", "zstd:19"]),
-    ("lz4", &["lz4"]),
-];
+const TOOLS: [(&str, &[&str]); 3] =
+    [("gzip", &["gzip:1", "gzip:6", "gzip:9"]), ("zstd", &["zstd:1", "zstd:3", "zstd:19"]), ("lz4", &["lz4"])];
 
 fn blocks() -> Vec<Vec<u8>> {
-    let row = |number: usize| {
-        format!("{number}\tname of {number}\t{}\n", number * 7919 % 10_007).into_bytes()
-    };
-    vec![
-        (0..90_000).flat_map(row).collect(),
-        b"a small block\n".to_vec(),
-        (0..200).flat_map(row).collect(),
-    ]
+    let row = |number: usize| format!("{number}\tname of {number}\t{}\n", number * 7919 % 10_007).into_bytes();
+    vec![(0..90_000).flat_map(row).collect(), b"a small block\n".to_vec(), (0..200).flat_map(row).collect()]
 }
 
 /// What a tool makes of its input.
@@ -34,11 +25,7 @@ fn run(tool: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input).unwrap());
         let output = child.wait_with_output().unwrap();
-        assert!(
-            output.status.success(),
-            "{tool} {arguments:?}: {}",
-            output.status
-        );
+        assert!(output.status.success(), "{tool} {arguments:?}: {}", output.status);
         output.stdout
     })
 }
@@ -52,16 +39,10 @@ fn the_tools_test_and_read_our_frames() {
             for block in blocks() {
                 codec.encode(&block, &mut stored).unwrap();
             }
-            let file = tempfile::Builder::new()
-                .suffix(codec.extension())
-                .tempfile()
-                .unwrap();
+            let file = tempfile::Builder::new().suffix(codec.extension()).tempfile().unwrap();
             std::fs::write(file.path(), &stored).unwrap();
             run(tool, &["-t", "-q", file.path().to_str().unwrap()], b"");
-            assert!(
-                run(tool, &["-dc"], &stored) == blocks().concat(),
-                "{setting}"
-            );
+            assert!(run(tool, &["-dc"], &stored) == blocks().concat(), "{setting}");
         }
     }
 }
@@ -70,19 +51,10 @@ fn the_tools_test_and_read_our_frames() {
 fn we_read_the_tools_streams() {
     let options: [(&str, &[&[&str]]); 3] = [
         ("gzip", &[&["-1c"], &["-9c"]]),
-        (
-            "zstd",
-            &[&["-1c"], &["-c", "--no-check"], &["-c", "--long=27", "-T2"]],
-        ),
+        ("zstd", &[&["-1c"], &["-c", "--no-check"], &["-c", "--long=27", "-T2"]]),
         (
             "lz4",
-            &[
-                &["-1c"],
-                &["-9c"],
-                &["-c", "-B4", "-BD"],
-                &["-c", "-BX", "--content-size"],
-                &["-c", "--no-frame-crc"],
-            ],
+            &[&["-1c"], &["-9c"], &["-c", "-B4", "-BD"], &["-c", "-BX", "--content-size"], &["-c", "--no-frame-crc"]],
         ),
     ];
     for (tool, options) in options {
@@ -91,20 +63,11 @@ fn we_read_the_tools_streams() {
             let whole = blocks().concat();
             let stored = [run(tool, options, &whole), run(tool, options, b"more")].concat();
             let mut plain = Vec::new();
-            codec
-                .reader(Box::new(stored.as_slice()))
-                .unwrap()
-                .read_to_end(&mut plain)
-                .unwrap();
-            assert!(
-                plain == [&whole, &b"more"[..]].concat(),
-                "{tool} {options:?}"
-            );
+            codec.reader(Box::new(stored.as_slice())).unwrap().read_to_end(&mut plain).unwrap();
+            assert!(plain == [&whole, &b"more"[..]].concat(), "{tool} {options:?}");
 
             let mut block = Vec::new();
-            codec
-                .decode(&run(tool, options, &whole), &mut block, whole.len())
-                .unwrap();
+            codec.decode(&run(tool, options, &whole), &mut block, whole.len()).unwrap();
             assert!(block == whole, "{tool} {options:?}");
         }
     }

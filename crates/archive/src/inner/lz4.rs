@@ -51,12 +51,7 @@ impl Lz4Frame {
     }
 
     /// As [`super::Inner::feed`].
-    pub(super) fn feed(
-        &mut self,
-        input: &[u8],
-        out: &mut Vec<u8>,
-        limit: usize,
-    ) -> Result<usize, String> {
+    pub(super) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<usize, String> {
         let mut used = 0;
         loop {
             let waiting = &self.block[self.given..];
@@ -147,9 +142,7 @@ impl Lz4Frame {
         }
         self.linked = flags & 0x20 == 0;
         self.block_checksums = flags & 0x10 != 0;
-        self.content_size = descriptor[2..]
-            .first_chunk()
-            .map(|bytes| u64::from_le_bytes(*bytes));
+        self.content_size = descriptor[2..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
         self.content_checksum = (flags & 4 != 0).then(|| XxHash32::with_seed(0));
         self.state = State::BlockSize;
         Ok(())
@@ -167,8 +160,7 @@ impl Lz4Frame {
         } else {
             self.block.resize(self.largest_block, 0);
             let count = decompress_into_with_dict(data, &mut self.block, &self.history);
-            self.block
-                .truncate(count.map_err(|error| format!("an LZ4 block ({error})"))?);
+            self.block.truncate(count.map_err(|error| format!("an LZ4 block ({error})"))?);
         }
         self.total += self.block.len() as u64;
         if let Some(checksum) = &mut self.content_checksum {
@@ -178,26 +170,21 @@ impl Lz4Frame {
             let fresh = self.block.len().min(HISTORY_BYTES);
             let stale = (self.history.len() + fresh).saturating_sub(HISTORY_BYTES);
             self.history.drain(..stale);
-            self.history
-                .extend_from_slice(&self.block[self.block.len() - fresh..]);
+            self.history.extend_from_slice(&self.block[self.block.len() - fresh..]);
         }
         Ok(())
     }
 
     fn end_of_blocks(&self) -> Result<State, String> {
         match self.content_size {
-            Some(size) if size != self.total => {
-                Err(format!("{size} bytes in the LZ4 frame, not {}", self.total))
-            }
+            Some(size) if size != self.total => Err(format!("{size} bytes in the LZ4 frame, not {}", self.total)),
             _ if self.content_checksum.is_some() => Ok(State::Checksum),
             _ => Ok(State::Ended),
         }
     }
 
     fn field_number(&self) -> u32 {
-        self.field
-            .first_chunk()
-            .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+        self.field.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
     }
 }
 
@@ -233,11 +220,7 @@ mod tests {
                 plain.extend_from_slice(&out);
             }
         }
-        if frame.ended() {
-            Ok(plain)
-        } else {
-            Err("more".to_owned())
-        }
+        if frame.ended() { Ok(plain) } else { Err("more".to_owned()) }
     }
 
     proptest! {
@@ -265,19 +248,15 @@ mod tests {
     #[test]
     fn truncation_and_flipped_bits_in_checked_frames_are_refused() {
         let plain = b"a row of text\n".repeat(500);
-        let stored = encode(
-            FrameInfo::new()
-                .block_mode(BlockMode::Linked)
-                .content_checksum(true),
-            &plain,
-        );
+        let stored = encode(FrameInfo::new().block_mode(BlockMode::Linked).content_checksum(true), &plain);
         for end in 0..stored.len() {
             assert!(decode(&stored[..end], 7, 100).is_err(), "cut at {end}");
         }
         for bit in 0..stored.len() * 8 {
             let mut damaged = stored.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(&damaged, 1000, 10_000).is_err(), "bit {bit}");
+            // A match may be found at another distance too: the bytes differ then, their meaning doesn't.
+            assert!(decode(&damaged, 1000, 10_000).map_or(true, |read| read == plain), "bit {bit}");
         }
     }
 }

@@ -33,15 +33,9 @@ impl Inner {
             InnerCompression::None => return None,
             InnerCompression::Gzip => Format::Gzip(Box::new(Decompress::new(true))),
             InnerCompression::Lz4 => Format::Lz4(Box::default()),
-            InnerCompression::Zstd => Format::Zstd(Box::new(
-                raw::Decoder::new().expect("memory for a zstd context"),
-            )),
+            InnerCompression::Zstd => Format::Zstd(Box::new(raw::Decoder::new().expect("memory for a zstd context"))),
         };
-        Some(Self {
-            format,
-            begun: false,
-            ended: false,
-        })
+        Some(Self { format, begun: false, ended: false })
     }
 
     /// Whether a stream may end here: at its end, or without any byte.
@@ -51,21 +45,12 @@ impl Inner {
 
     /// Reads some of `input` and appends what it holds to `out`, until `out` has a length of `limit` or somewhat more. Gives
     /// the bytes read; fewer than offered only if `out` is full. The error says what was expected.
-    pub(crate) fn feed(
-        &mut self,
-        input: &[u8],
-        out: &mut Vec<u8>,
-        limit: usize,
-    ) -> Result<usize, String> {
+    pub(crate) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<usize, String> {
         let mut used = 0;
         while out.len() < limit {
             if self.ended {
                 let rest = input.len() - used;
-                return if rest == 0 {
-                    Ok(used)
-                } else {
-                    Err("no data after the end of the compressed data".into())
-                };
+                return if rest == 0 { Ok(used) } else { Err("no data after the end of the compressed data".into()) };
             }
             if out.spare_capacity_mut().is_empty() {
                 out.reserve((limit - out.len()).min(out.len().max(FIRST_BYTES)));
@@ -74,11 +59,7 @@ impl Inner {
             let read = self.step(&input[used..], out, limit)?;
             used += read;
             if read == 0 && out.len() == before && !self.ended {
-                return if used == input.len() {
-                    Ok(used)
-                } else {
-                    Err("compressed data that can be read on".into())
-                };
+                return if used == input.len() { Ok(used) } else { Err("compressed data that can be read on".into()) };
             }
         }
         Ok(used)
@@ -119,10 +100,6 @@ impl fmt::Debug for Inner {
             Format::Lz4(_) => "lz4",
             Format::Zstd(_) => "zstd",
         };
-        formatter
-            .debug_struct("Inner")
-            .field("format", &format)
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Inner").field("format", &format).field("ended", &self.ended).finish_non_exhaustive()
     }
 }
