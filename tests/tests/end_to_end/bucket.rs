@@ -1,0 +1,85 @@
+//! Backups in a bucket: one dump to disk and bucket at once, read back from either, and what becomes of it when one of them fails.
+
+use pgkeep_testkit::{Ceph, PostgresServer, dump_text, saas};
+
+use crate::setup::Setup;
+
+fn setup(url: &str, bucket: &str) -> Setup {
+    let ceph = Ceph::shared();
+    let mut setup = Setup::new(url).with("AWS_S3_BACKUP_BUCKET", bucket);
+    for (name, value) in ceph.environment() {
+        setup.set(name, value);
+    }
+    setup
+}
+
+#[test]
+fn one_dump_goes_to_disk_and_bucket_and_comes_back_from_either() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("both");
+    saas::load(server, &source, 0.2);
+    let ceph = Ceph::shared();
+    let bucket = ceph.create_bucket("both");
+    let setup = setup(&source.url(), &bucket);
+    setup.pgkeep(&["backup", "--daily"]);
+    let keys = ceph.keys(&bucket);
+    let archive = setup.archive();
+    let name = archive.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
+    for suffix in ["", ".meta"] {
+        assert!(keys.contains(&format!("database-backups/daily/{name}{suffix}")), "{keys:?}");
+    }
+    let verified = setup.pgkeep(&["verify", "--latest", "--deep"]);
+    assert!(verified.stdout.contains("local") && verified.stdout.contains("bucket"), "{verified}");
+
+    let before = dump_text(server, &source);
+    let target = format!("{}_disk", source.name());
+    setup.pgkeep(&["restore", "--latest", "--target-db", &target, "--yes"]);
+    assert_eq!(before, dump_text(server, &target));
+
+    // A blank host: nothing but the bucket.
+    std::fs::remove_dir_all(setup.backups()).expect("removed");
+    let target = format!("{}_bucket", source.name());
+    let url = format!("s3://{bucket}/database-backups/daily/{name}");
+    let restore = setup.run("restore-database", &["--from-s3", &url, "--target-db", &target, "--force"]);
+    assert_eq!(restore.code, Some(0), "{restore}");
+    assert_eq!(before, dump_text(server, &target));
+
+    source.psql("DROP SCHEMA app CASCADE");
+    let restore = setup.run("restore-database", &["--latest", "--force"]);
+    assert_eq!(restore.code, Some(0), "{restore}");
+    assert_eq!(before, dump_text(server, &source));
+    assert!(ceph.unfinished_uploads(&bucket).is_empty());
+}
+
+#[test]
+fn a_missing_bucket_fails_the_run_and_the_local_copy_is_made_good_later() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("later");
+    saas::load(server, &source, 0.02);
+    let ceph = Ceph::shared();
+    let bucket = pgkeep_testkit::unique("later").replace('_', "-");
+    let missing = setup(&source.url(), &bucket);
+    let run = missing.run("pgkeep", &["backup"]);
+    run.failed_with(6, &[&bucket]);
+    let real = ceph.create_bucket("later");
+    let mut working = missing;
+    working.set("AWS_S3_BACKUP_BUCKET", &real);
+    let local_only = working.run("pgkeep", &["backup", "--weekly", "--no-upload"]);
+    assert_eq!(local_only.code, Some(0), "{local_only}");
+    working.pgkeep(&["backup", "--daily"]);
+    let keys = ceph.keys(&real);
+    assert!(keys.iter().any(|key| key.starts_with("database-backups/weekly/") && key.ends_with(".meta")), "the missing copy was made good: {keys:?}");
+    assert!(keys.iter().any(|key| key.starts_with("database-backups/daily/") && key.ends_with(".meta")), "{keys:?}");
+    working.pgkeep(&["verify", "--all", "--stored"]);
+}
+
+#[test]
+fn wrong_credentials_are_named() {
+    let source = PostgresServer::shared(17).create_database("denied");
+    source.psql("CREATE TABLE t AS SELECT 1 AS n");
+    let bucket = Ceph::shared().create_bucket("denied");
+    let denied = setup(&source.url(), &bucket).with("AWS_SECRET_ACCESS_KEY", "not-the-key");
+    denied.run("pgkeep", &["backup"]).failed_with(6, &[]);
+    let closed = setup(&source.url(), &bucket).with("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    closed.run("pgkeep", &["backup"]).failed_with(6, &[]);
+}
