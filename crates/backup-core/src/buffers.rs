@@ -67,7 +67,8 @@ mod tests {
         let part = frozen.slice(1..3);
         drop(frozen);
         assert_eq!(part, b"ra".as_slice());
-        assert_ne!(buffers.take().as_ptr(), address);
+        let other = buffers.take();
+        assert_ne!(other.as_ptr(), address);
         drop(part);
         let again = buffers.take();
         assert_eq!((again.as_ptr(), again.len()), (address, 0));

@@ -6,6 +6,8 @@
 
 use std::ops::AddAssign;
 
+use memchr::{memchr, memrchr};
+use pgkeep_archive::rows;
 use serde::{Deserialize, Serialize};
 
 /// The key of a backup's fingerprints: 32 random bytes, hex in metas.
@@ -61,8 +63,7 @@ impl Tally {
 
     /// Adds every row of `text`, which holds whole rows of COPY text, each ending in LF.
     pub fn add_rows(&mut self, key: &FingerprintKey, text: &[u8]) {
-        for line in text.split_inclusive(|&byte| byte == b'\n') {
-            let row = line.strip_suffix(b"\n").unwrap_or(line);
+        for row in rows(text) {
             self.add_row(row.len() as u64, hash(key, row));
         }
     }
@@ -101,7 +102,7 @@ impl RowHasher {
     /// Takes the next piece.
     pub fn update(&mut self, mut text: &[u8]) {
         if self.partial.is_some() {
-            let end = text.iter().position(|&byte| byte == b'\n');
+            let end = memchr(b'\n', text);
             self.extend(&text[..end.unwrap_or(text.len())]);
             match end {
                 Some(end) => {
@@ -111,7 +112,7 @@ impl RowHasher {
                 None => return,
             }
         }
-        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let whole = memrchr(b'\n', text).map_or(0, |end| end + 1);
         self.tally.add_rows(&self.key, &text[..whole]);
         if whole < text.len() {
             self.extend(&text[whole..]);
@@ -165,5 +166,59 @@ impl LargeObjectHasher {
     pub fn finish(mut self) -> Tally {
         self.hasher.update(&self.bytes.to_le_bytes());
         Tally { rows: 1, bytes: self.bytes, sum: truncate(&self.hasher.finalize()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: FingerprintKey = FingerprintKey([9; 32]);
+
+    #[test]
+    fn a_fingerprint_is_the_sum_of_keyed_hashes() {
+        let mut tally = Tally::default();
+        tally.add_rows(&KEY, b"1\tone\n\n2\ttwo\n");
+        let expected = [&b"1\tone"[..], b"", b"2\ttwo"].iter().fold(0u128, |sum, row| {
+            let hash = blake3::keyed_hash(&[9; 32], row);
+            let low: [u8; 16] = hash.as_bytes()[..16].try_into().unwrap();
+            sum.wrapping_add(u128::from_le_bytes(low))
+        });
+        assert_eq!(tally, Tally { rows: 3, bytes: 10, sum: expected });
+        assert_eq!(tally.fingerprint(), format!("{expected:032x}"));
+    }
+
+    #[test]
+    fn order_does_not_matter_and_multiplicity_does() {
+        let tally = |text: &[u8]| {
+            let mut tally = Tally::default();
+            tally.add_rows(&KEY, text);
+            tally
+        };
+        assert_eq!(tally(b"a\nb\n"), tally(b"b\na\n"));
+        assert_ne!(tally(b"a\na\n"), tally(b"b\nb\n"));
+        assert_ne!(tally(b"a\na\n").sum, 0);
+        let mut parts = tally(b"a\n");
+        parts += tally(b"b\n");
+        assert_eq!(parts, tally(b"a\nb\n"));
+    }
+
+    #[test]
+    fn an_unfinished_row_is_told() {
+        let mut hasher = RowHasher::new(KEY);
+        hasher.update(b"whole\npart");
+        assert_eq!(hasher.finish(), Err(4));
+    }
+
+    #[test]
+    fn large_objects_differ_by_number_and_content() {
+        let hash = |oid, content: &[u8]| {
+            let mut hasher = LargeObjectHasher::new(&KEY, oid);
+            hasher.update(content);
+            hasher.finish()
+        };
+        assert_ne!(hash(1, b"x"), hash(2, b"x"));
+        assert_ne!(hash(1, b""), hash(1, b"\0"));
+        assert_eq!((hash(1, b"xyz").rows, hash(1, b"xyz").bytes), (1, 3));
     }
 }

@@ -246,3 +246,88 @@ impl Sequencer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pgkeep_archive::{BlockWriter, Decoder, InnerCompression, SyntheticArchive};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tap::tally;
+
+    const KEY: FingerprintKey = FingerprintKey([3; 32]);
+
+    /// What the stream of blocks of `archive`, cut at about `target` bytes, adds up to.
+    fn sequenced(archive: &SyntheticArchive, target: usize) -> Sequenced {
+        let (mut decoder, mut writer) = (Decoder::new(), BlockWriter::new(target));
+        let mut blocks = Vec::new();
+        decoder.push(&archive.bytes());
+        while let Some(event) = decoder.next_event().unwrap() {
+            writer.event(&event).unwrap();
+            blocks.extend(std::iter::from_fn(|| writer.take()));
+        }
+        writer.finish().unwrap();
+        blocks.extend(std::iter::from_fn(|| writer.take()));
+        let mut sequencer = Sequencer::new(KEY, decoder.toc().unwrap(), true);
+        for block in blocks {
+            let (tallies, stored) = (tally(&KEY, &block), block.bytes.clone());
+            sequencer.absorb(&Frame { block, stored, tallies }).unwrap();
+        }
+        sequencer.finish().unwrap()
+    }
+
+    fn row() -> impl Strategy<Value = Vec<u8>> {
+        let byte = any::<u8>().prop_map(|byte| if byte == b'\n' { b'n' } else { byte });
+        let bytes = prop_oneof![9 => prop::collection::vec(byte.clone(), 0..40), 1 => prop::collection::vec(byte, 0..3000)];
+        bytes.prop_map(|mut row| {
+            row.push(b'\n');
+            row
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn workers_and_sequencer_count_what_one_hasher_counts(
+            tables in prop::collection::vec(prop::collection::vec(row(), 0..60), 1..5),
+            objects in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..4),
+            target in 1_usize..6000,
+            cut in 1_usize..500,
+        ) {
+            let mut archive = SyntheticArchive::new(16, InnerCompression::None);
+            for (id, rows) in (1..).zip(&tables) {
+                let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+                archive.table(id, "t", "a", &rows);
+            }
+            let numbered: Vec<(u32, &[u8])> = (1..).zip(objects.iter().map(Vec::as_slice)).collect();
+            archive.large_objects(100, &numbered);
+            let found = sequenced(&archive, target);
+
+            for (rows, placed) in tables.iter().zip(&found.placed) {
+                let mut hasher = RowHasher::new(KEY);
+                rows.concat().chunks(cut).for_each(|piece| hasher.update(piece));
+                prop_assert_eq!(placed.tally, hasher.finish().unwrap());
+                let mut one_by_one = Tally::default();
+                rows.iter().for_each(|row| one_by_one.add_rows(&KEY, row));
+                prop_assert_eq!(placed.tally, one_by_one);
+            }
+            let mut all = Tally::default();
+            for (oid, content) in numbered {
+                let mut hasher = LargeObjectHasher::new(&KEY, oid);
+                content.chunks(cut).for_each(|piece| hasher.update(piece));
+                all += hasher.finish();
+            }
+            prop_assert_eq!(found.large_objects, all);
+
+            // Entries tile the archive, and each begins where the index says.
+            let offsets: Vec<u64> = found.frames.plain_offsets();
+            let mut at = archive.toc_bytes().len() as u64;
+            for placed in &found.placed {
+                prop_assert_eq!(offsets[placed.frame as usize] + placed.offset, at);
+                at += placed.plain_bytes;
+            }
+            prop_assert_eq!(at, found.plain.bytes);
+        }
+    }
+}
