@@ -10,7 +10,7 @@ use crate::hint::Code;
 
 impl From<CoreError> for Failure {
     fn from(error: CoreError) -> Self {
-        let mut failure = Self::new(core_code(&error), chain(&error));
+        let mut failure = Self::new(core_code(&error), core_message(&error));
         match &error {
             CoreError::Dump(source) => adopt_hint(&mut failure, source.hint()),
             CoreError::Destination { copies, source, .. } => {
@@ -78,6 +78,18 @@ fn adopt_hint(failure: &mut Failure, hint: Option<String>) {
     }
 }
 
+/// One line that says each thing once.
+fn core_message(error: &CoreError) -> String {
+    match error {
+        // A store's own error names the place.
+        CoreError::Storage { source, .. } => chain(source),
+        CoreError::Destination { destination, source, .. } => format!("the backup is not at {destination}: {}", core_message(source)),
+        // Only a dump that failed is said to have failed: most often it was never begun.
+        CoreError::Dump(source) if dump_code(source) != Code::DumpFailed => chain(source),
+        _ => chain(error),
+    }
+}
+
 fn core_code(error: &CoreError) -> Code {
     match error {
         CoreError::Storage { source, .. } | CoreError::Key(source) => storage_code(source),
@@ -94,6 +106,7 @@ fn core_code(error: &CoreError) -> Code {
         CoreError::Interrupted => Code::Interrupted,
         CoreError::Timeout { .. } => Code::Timeout,
         CoreError::Usage(_) => Code::SettingsInvalid,
+        CoreError::Sink(error) => Failure::io("", error).code,
         _ => match error.kind() {
             pgkeep_core::ErrorKind::Usage => Code::SettingsInvalid,
             pgkeep_core::ErrorKind::NotFound => Code::NothingMatched,

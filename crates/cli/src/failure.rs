@@ -36,6 +36,7 @@ impl Failure {
         let code = match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::DiskFull,
             std::io::ErrorKind::PermissionDenied => Code::PermissionDenied,
+            std::io::ErrorKind::BrokenPipe => Code::BrokenPipe,
             _ => Code::Unexpected,
         };
         Self::new(code, format!("failed to {what}: {error}"))

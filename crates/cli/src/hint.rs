@@ -73,14 +73,15 @@ codes! {
     DatabaseTimeout "database_timeout" Database
         Some("see who holds what with: select pid, state, query from pg_stat_activity; BACKUP_LOCK_WAIT_TIMEOUT sets the longest wait");
     /// The dump failed.
-    DumpFailed "dump_failed" Database None;
+    DumpFailed "dump_failed" Database
+        Some("nothing of it was kept, earlier backups are untouched; the server's log and --verbose say more; run it again once the cause is gone");
     /// The restore failed; the live database is as it was.
     RestoreFailed "restore_failed" Database
         Some("the live database is as it was; --verbose shows more, `pgkeep verify` tells whether the backup is whole");
 
     /// The store could not be reached or stopped answering.
     StoreUnreachable "store_unreachable" Store
-        Some("check network, AWS_ENDPOINT_URL and AWS_REGION; the next run copies what is missing");
+        Some("check the network, AWS_ENDPOINT_URL and AWS_REGION");
     /// The bucket or container does not exist.
     BucketMissing "bucket_missing" Store
         Some("check the name and the region, or make it: aws s3 mb s3://BUCKET");
@@ -91,7 +92,8 @@ codes! {
     Archived "archived" Store
         Some("ask the store to restore it (aws s3api restore-object …), or take a newer backup: `pgkeep list`");
     /// The store failed otherwise.
-    StoreFailed "store_failed" Store None;
+    StoreFailed "store_failed" Store
+        Some("nothing half-written is visible; run it again, --verbose says more");
     /// A required destination does not hold the backup.
     DestinationFailed "destination_failed" Store
         Some("the other copy is complete; the next run copies what is missing");
@@ -155,8 +157,11 @@ codes! {
     /// The run took longer than BACKUP_TIMEOUT.
     Timeout "timeout" Unexpected
         Some("raise BACKUP_TIMEOUT, or find out in the log what was slow");
+    /// Whoever read stdout went away (nothing is said on stderr).
+    BrokenPipe "broken_pipe" Unexpected None;
     /// Anything else.
-    Unexpected "unexpected" Unexpected None;
+    Unexpected "unexpected" Unexpected
+        Some("run it again with --verbose; if it stays, please report it with the log");
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::invocation::{self, Invocation, Program};
-use crate::render::json::{self, Outcome};
+use crate::render::json::{Document, Outcome};
 use crate::reporter::Reporter;
 use crate::signals::Signals;
 use crate::surroundings::Surroundings;
@@ -44,8 +44,7 @@ fn not_understood(program: Program, arguments: &[OsString], error: &clap::Error,
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let failure = Failure::new(Code::Usage, message);
         let name = invocation::command_name(program, arguments);
-        let document = json::document(&name, Outcome::Failed, begun, &[], serde_json::Map::new(), Some(&failure));
-        let _ = print(&pretty(&document));
+        let _ = print(&Document::new(&name, Outcome::Failed, begun, &[], serde_json::Map::new(), Some(&failure)).text());
     }
     Exit::Usage
 }
@@ -83,7 +82,7 @@ fn finish(reporter: &Reporter, globals: &GlobalArgs, name: &str, begun: DateTime
         }
         Err(failure) => (Done::default(), Some(failure)),
     };
-    if let Some(failure) = &failure {
+    if let Some(failure) = failure.as_ref().filter(|failure| failure.code != Code::BrokenPipe) {
         reporter.failure(failure);
     }
     let warnings = reporter.warnings();
@@ -96,12 +95,12 @@ fn finish(reporter: &Reporter, globals: &GlobalArgs, name: &str, begun: DateTime
         OutputFormat::Human => done.text,
         // What a command writes to stdout itself has no room for a document.
         OutputFormat::Json if done.raw => done.text,
-        OutputFormat::Json => pretty(&json::document(name, outcome, begun, &warnings, done.fields, failure.as_ref())),
+        OutputFormat::Json => Document::new(name, outcome, begun, &warnings, done.fields, failure.as_ref()).text(),
     };
     if let Err(error) = print(&text)
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
-        let failure = Failure::io("write to stdout", &error);
+        let failure = Failure::new(Code::Unexpected, format!("failed to write to stdout: {error}"));
         reporter.failure(&failure);
         return failure.exit();
     }
@@ -110,10 +109,6 @@ fn finish(reporter: &Reporter, globals: &GlobalArgs, name: &str, begun: DateTime
         (None, Outcome::Warnings) if globals.strict => Exit::Warnings,
         _ => Exit::Ok,
     }
-}
-
-fn pretty(document: &serde_json::Value) -> String {
-    format!("{document:#}\n")
 }
 
 fn print(text: &str) -> std::io::Result<()> {

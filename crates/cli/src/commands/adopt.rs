@@ -9,7 +9,7 @@ use super::{Context, Done};
 use crate::args::AdoptArgs;
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
-use crate::render::{json as documents, size};
+use crate::render::{count, json as documents, size};
 use crate::wire::Access;
 
 pub(super) async fn run(context: &Context, args: &AdoptArgs) -> Result<Done> {
@@ -19,10 +19,11 @@ pub(super) async fn run(context: &Context, args: &AdoptArgs) -> Result<Done> {
     let meta = keeper.adopt(destination, &key, &options).await?;
     let rows: u64 = meta.entries.iter().map(|table| table.rows).sum();
     context.reporter.info(format!(
-        "Adopted {}: database {}, {} tables, {rows} rows, {}",
+        "Adopted {}: database {}, {}, {}, {}",
         meta.id,
         meta.database.name,
-        meta.entries.len(),
+        count(meta.entries.len() as u64, "table"),
+        count(rows, "row"),
         size(meta.stored.bytes)
     ));
     Ok(Done::new(format!("{}\n", meta.id), "backup", documents::meta(&Arc::unwrap_or_clone(meta))))

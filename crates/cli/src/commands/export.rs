@@ -11,7 +11,7 @@ use super::{Context, Done};
 use crate::args::{ExportArgs, OutputFormat};
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
-use crate::render::size;
+use crate::render::{count, size};
 use crate::wire::Access;
 
 pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Done> {
@@ -31,9 +31,9 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Done> {
         to_file(&chosen, &options, &context.surroundings.directory.join(&args.to)).await?
     };
     context.reporter.info(format!(
-        "Exported {}: data of {} tables, {}",
+        "Exported {}: data of {}, {}",
         chosen.source.key,
-        report.tables,
+        count(report.tables, "table"),
         size(report.plain_bytes)
     ));
     if to_stdout {

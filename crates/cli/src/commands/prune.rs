@@ -30,8 +30,9 @@ pub(super) async fn run(context: &Context, args: &PruneArgs) -> Result<Done> {
 
 /// One line about what was removed.
 pub(super) fn summary(removed: u64, freed_bytes: u64, swept: u64) -> String {
+    let freed = if removed > 0 { format!(", {} freed", size(freed_bytes)) } else { String::new() };
     let swept = if swept > 0 { format!(", swept {swept} left-over object(s)") } else { String::new() };
-    format!("Deleted {removed} old backup(s), {} freed{swept}", size(freed_bytes))
+    format!("Deleted {removed} old backup(s){freed}{swept}")
 }
 
 /// Every decision with its reasons.

@@ -3,14 +3,17 @@
 mod told;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use pgkeep_compress::Compression;
 use pgkeep_core::{BackupClass, BackupOptions, CatalogEntry, Keeper, LockOptions, Proof, ProofKind, ProofOutcome};
 use pgkeep_dump::{ConnectSettings, Selection};
 use pgkeep_metrics::{Event, Observer};
-use pgkeep_restore::{RestorePlan, RestoreReport, RestoreRequest, Snapshot, TableName, Target};
+use pgkeep_restore::{RestorePlan, RestoreReport, RestoreRequest, Restorer, Snapshot, TableName, Target};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::pick::Chosen;
 use super::{Context, Done};
@@ -21,6 +24,9 @@ use crate::log::Level;
 use crate::render::elapsed;
 use crate::settings::DEFAULT_COMPRESSION;
 use crate::wire::{Access, TOOL_VERSION};
+
+/// How long the snapshot may take to end politely.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
     let reporter = &context.reporter;
@@ -35,7 +41,8 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
     // 2: the plan
     let repository = context.keeper(access).await;
     let journal = repository.as_ref().ok().and_then(|keeper| keeper.destinations.first()).map(|first| Arc::clone(&first.storage));
-    let restorer = context.restorer(settings.clone(), journal).await?;
+    let narrator = Arc::new(told::Narrator(Arc::clone(reporter)));
+    let restorer = Restorer { observer: narrator, ..context.restorer(settings.clone(), journal).await? };
     let request = request(context, args, &chosen)?;
     let plan = restorer.plan(&request).await?;
     for warning in &plan.warnings {
@@ -54,14 +61,17 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
     confirm(context, args, &plan).await?;
 
     // 4 to 7: snapshot, load, proof, swap
+    let beside = Beside { tasks: TaskTracker::new(), cancel: context.cancel.child_token() };
     let snapshot = match (plan.wants_snapshot, repository) {
         (false, _) => None,
-        (true, Ok(keeper)) => Some(snapshot(context, keeper, settings.with_database(&plan.database)).await?),
+        (true, Ok(keeper)) => Some(beside.snapshot(context, keeper, settings.with_database(&plan.database)).await?),
         (true, Err(failure)) => return Err(failure.context("there is no place for the pre-restore snapshot")
             .hint("set one, or pass --skip-snapshot if the present data may be lost")),
     };
     reporter.info("Starting database restore...");
-    let report = restorer.execute(&plan, snapshot).await?;
+    let report = restorer.execute(&plan, snapshot).await;
+    beside.end().await;
+    let report = report?;
 
     // 8: what came of it
     // Some tables prove nothing about the others.
@@ -126,29 +136,46 @@ async fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> R
     context.reporter.ask(&question, expected, &context.cancel).await
 }
 
-/// The pre-restore backup of the database that is to be replaced.
-async fn snapshot(context: &Context, keeper: Keeper, database: ConnectSettings) -> Result<Snapshot> {
-    let settings = &context.settings;
-    let engine = context.engine(database, Selection::default()).await?;
-    let name = settings.compression.as_ref().map_or(DEFAULT_COMPRESSION, |found| found.text.as_str());
-    let compression: Compression = name.parse()?;
-    let options = BackupOptions {
-        // The load has the other half of the processors.
-        jobs: settings.jobs.div_ceil(2),
-        source_name: settings.source_name.clone(),
-        lock: LockOptions { wait: settings.wait, ..LockOptions::new("pre-restore backup") },
-        role_passwords: settings.role_passwords,
-        ..BackupOptions::new(BackupClass::PreRestore, compression.codec())
-    };
-    let reporter = Arc::clone(&context.reporter);
-    let keeper = Keeper { observer: Arc::new(Aside(Arc::clone(&reporter))), ..keeper };
-    reporter.info("Creating pre-restore snapshot...");
-    Ok(async move {
-        let report = keeper.backup(&engine, &options).await?;
-        reporter.info(format!("Pre-restore snapshot created: {} ({})", report.meta.id, elapsed(report.elapsed)));
-        Ok(report.meta.id.to_string())
+/// What runs beside the load: a task of its own, so that it can end politely (and give its lock back) when the load fails.
+#[derive(Debug)]
+struct Beside {
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Beside {
+    /// The pre-restore backup of the database that is to be replaced.
+    async fn snapshot(&self, context: &Context, keeper: Keeper, database: ConnectSettings) -> Result<Snapshot> {
+        let settings = &context.settings;
+        let engine = context.engine(database, Selection::default()).await?;
+        let name = settings.compression.as_ref().map_or(DEFAULT_COMPRESSION, |found| found.text.as_str());
+        let compression: Compression = name.parse()?;
+        let options = BackupOptions {
+            // The load has the other half of the processors.
+            jobs: settings.jobs.div_ceil(2),
+            source_name: settings.source_name.clone(),
+            lock: LockOptions { wait: settings.wait, ..LockOptions::new("pre-restore backup") },
+            role_passwords: settings.role_passwords,
+            ..BackupOptions::new(BackupClass::PreRestore, compression.codec())
+        };
+        let reporter = Arc::clone(&context.reporter);
+        let tasks = self.tasks.clone();
+        let keeper = Keeper { observer: Arc::new(Aside(Arc::clone(&reporter))), cancel: self.cancel.clone(), ..keeper };
+        reporter.info("Creating pre-restore snapshot...");
+        let backup = async move {
+            let report = keeper.backup(&engine, &options).await?;
+            reporter.info(format!("Pre-restore snapshot created: {} ({})", report.meta.id, elapsed(report.elapsed)));
+            Ok(report.meta.id.to_string())
+        };
+        Ok(async move { tasks.spawn(backup).await.map_err(Box::from).flatten() }.boxed())
     }
-    .boxed())
+
+    /// Ends what still runs, and waits for it a while.
+    async fn end(&self) {
+        self.cancel.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(PATIENCE, self.tasks.wait()).await;
+    }
 }
 
 /// Hears the snapshot, which runs beside the load: its warnings count, its progress would only disturb.

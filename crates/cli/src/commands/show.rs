@@ -9,7 +9,7 @@ use super::pick::pick_of;
 use super::{Context, Done};
 use crate::args::ShowArgs;
 use crate::failure::Result;
-use crate::render::{age, json as documents, size, tables};
+use crate::render::{ago, count, json as documents, size, tables};
 use crate::wire::Access;
 
 /// Tables that are shown without `--tables`.
@@ -52,13 +52,18 @@ pub(super) fn facts(keeper: &pgkeep_core::Keeper, entry: &CatalogEntry) -> Vec<(
         ("class", meta.backup_type.to_string()),
         (
             "snapshot",
-            format!("{} ({} ago)", meta.snapshot_time.format("%Y-%m-%d %H:%M:%S UTC"), age(meta.snapshot_time, Utc::now())),
+            format!("{} ({})", meta.snapshot_time.format("%Y-%m-%d %H:%M:%S UTC"), ago(meta.snapshot_time, Utc::now())),
         ),
         ("database", format!("{} at {} ({})", meta.database.name, meta.database.server, size(meta.database.size_bytes))),
         ("server", format!("PostgreSQL {}, {}", meta.database.server_version, meta.database.encoding)),
         ("made", format!("on {} in {} s by {}, engine {}", meta.hostname, meta.duration_seconds, meta.tool_version, meta.engine)),
         ("pg_dump", meta.pg_dump_version.clone()),
-        ("content", format!("{} tables, {rows} rows, {} large objects", meta.entries.len(), meta.large_objects.count)),
+        ("content", format!(
+                "{}, {}, {}",
+                count(meta.entries.len() as u64, "table"),
+                count(rows, "row"),
+                count(meta.large_objects.count, "large object")
+            )),
         ("stored", format!("{} as {}, sha256 {}", size(meta.stored.bytes), meta.compression, meta.stored.sha256)),
         ("plain", format!("{}, sha256 {}", size(meta.plain.bytes), meta.plain.sha256)),
         ("needs", format!("pg_restore {} or newer", meta.lowest_pg_restore)),

@@ -11,7 +11,7 @@ use super::{Context, Done};
 use crate::args::VerifyArgs;
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
-use crate::render::{elapsed, size, tables};
+use crate::render::{count, elapsed, size, tables};
 use crate::wire::Access;
 
 pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
@@ -29,7 +29,11 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
         for report in keeper.verify(&entry, depth).await? {
             told(context, &report, begun);
             let result = if report.findings.is_empty() { "good" } else { "DAMAGED" };
-            let what = if report.rows > 0 { format!("{} tables, {} rows", report.tables, report.rows) } else { size(report.stored_bytes) };
+            let what = match depth {
+                VerifyDepth::Quick => "presence and size".to_owned(),
+                VerifyDepth::Stored => size(report.stored_bytes),
+                VerifyDepth::Deep => format!("{}, {}", count(report.tables, "table"), count(report.rows, "row")),
+            };
             rows.push([report.id.clone(), report.destination.clone(), word(depth).to_owned(), result.to_owned(), what]);
             for finding in &report.findings {
                 problems.push(format!("{} at {}: {}: {}", report.id, report.destination, finding.subject, finding.problem));
@@ -82,7 +86,7 @@ async fn verify_foreign(context: &Context, source: &BackupSource) -> Result<Valu
     }
     context.reporter.notice(&Event::StageFinished { stage: Stage::Verify, elapsed: begun.elapsed() });
     context.reporter.info(format!(
-        "Backup integrity verified successfully: {subject}, {} entries, {} to its end ({})",
+        "Backup integrity verified successfully: {subject}, {} entries, {} read to its end ({})",
         toc.entries.len(),
         size(plain_bytes),
         elapsed(begun.elapsed())

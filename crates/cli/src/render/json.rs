@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use pgkeep_core::{CatalogEntry, Proof};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -31,34 +32,63 @@ impl Outcome {
     }
 }
 
-/// The document of a run.
-pub(crate) fn document(
-    command: &str,
-    outcome: Outcome,
-    begun: DateTime<Utc>,
-    warnings: &[String],
+/// The document of a run, its keys in this order.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'d> {
+    version: u32,
+    command: &'d str,
+    outcome: &'static str,
+    tool_version: &'static str,
+    started_at: String,
+    elapsed_seconds: f64,
+    #[serde(flatten)]
     fields: Map<String, Value>,
-    failure: Option<&Failure>,
-) -> Value {
-    let mut document = Map::new();
-    document.insert("version".to_owned(), json!(VERSION));
-    document.insert("command".to_owned(), json!(command));
-    document.insert("outcome".to_owned(), json!(outcome.word()));
-    document.insert("tool_version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
-    document.insert("started_at".to_owned(), json!(time(begun)));
-    document.insert("elapsed_seconds".to_owned(), json!((Utc::now() - begun).as_seconds_f64()));
-    document.extend(fields);
-    document.insert("warnings".to_owned(), json!(warnings));
-    if let Some(failure) = failure {
-        let error = json!({
-            "code": failure.code.text(),
-            "message": failure.message,
-            "hint": failure.hint,
-            "exit": failure.exit().code(),
-        });
-        document.insert("error".to_owned(), error);
+    warnings: &'d [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Fault<'d>>,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize)]
+struct Fault<'d> {
+    code: &'static str,
+    exit: u8,
+    message: &'d str,
+    hint: Option<&'d str>,
+}
+
+impl<'d> Document<'d> {
+    /// The document of a run that is over.
+    pub(crate) fn new(
+        command: &'d str,
+        outcome: Outcome,
+        begun: DateTime<Utc>,
+        warnings: &'d [String],
+        fields: Map<String, Value>,
+        failure: Option<&'d Failure>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            command,
+            outcome: outcome.word(),
+            tool_version: env!("CARGO_PKG_VERSION"),
+            started_at: time(begun),
+            elapsed_seconds: (Utc::now() - begun).as_seconds_f64(),
+            fields,
+            warnings,
+            error: failure.map(|failure| Fault {
+                code: failure.code.text(),
+                exit: failure.exit().code(),
+                message: &failure.message,
+                hint: failure.hint.as_deref(),
+            }),
+        }
     }
-    Value::Object(document)
+
+    /// As text, with a line feed at its end.
+    pub(crate) fn text(&self) -> String {
+        serde_json::to_string_pretty(self).map(|text| format!("{text}\n")).unwrap_or_default()
+    }
 }
 
 /// A time as RFC 3339 in UTC, to the second.

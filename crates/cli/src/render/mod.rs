@@ -4,4 +4,4 @@ pub(crate) mod json;
 pub(crate) mod sizes;
 pub(crate) mod tables;
 
-pub(crate) use sizes::{age, elapsed, short_size, size};
+pub(crate) use sizes::{age, ago, count, elapsed, short_size, size};

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+/// `1 row`, `2 rows`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// `45M`, as the procedures' log and metadata have it: `du -h`'s way.
 pub(crate) fn short_size(bytes: u64) -> String {
     let mut value = bytes as f64;
@@ -40,7 +45,13 @@ pub(crate) fn elapsed(elapsed: Duration) -> String {
     }
 }
 
-/// `5 min`, `3 h`, `12 d`: how long ago.
+/// `5 min ago`.
+pub(crate) fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let age = age(then, now);
+    if age.ends_with(char::is_alphabetic) && age.starts_with(|c: char| c.is_ascii_digit()) { format!("{age} ago") } else { age }
+}
+
+/// `5 min`, `3 h`, `12 d`: how old.
 pub(crate) fn age(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let minutes = (now - then).num_minutes();
     match minutes {
@@ -74,6 +85,8 @@ mod tests {
         let now = Utc::now();
         assert_eq!(age(now - chrono::Duration::minutes(5), now), "5 min");
         assert_eq!(age(now - chrono::Duration::days(12), now), "12 d");
+        assert_eq!(ago(now, now), "just now");
+        assert_eq!(ago(now - chrono::Duration::hours(3), now), "3 h ago");
         assert_eq!(age(now + chrono::Duration::days(1), now), "in the future");
     }
 }

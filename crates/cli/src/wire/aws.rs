@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use pgkeep_storage::{AwsCredential, AwsCredentialProvider, CredentialProvider, ObjectStoreError, fixed_credentials};
 use tokio::sync::Mutex;
 
-use super::unusable;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, chain};
+use crate::hint::Code;
 use crate::settings::{Layers, variable};
 
 const DEFAULT_REGION: &str = "us-east-1";
@@ -52,8 +53,15 @@ pub(super) async fn identity(layers: &Layers, own_endpoint: bool) -> Result<Iden
             let credentials = Chain { provider, known: Mutex::new(None) };
             // The first answer now, so that what is wrong is said before any work is done.
             credentials.get_credential().await.map_err(|error| {
-                unusable("no AWS credentials were found", &error)
-                    .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE after `aws configure`, or give the instance or pod a role")
+                let nowhere = std::error::Error::source(&error)
+                    .and_then(|cause| cause.downcast_ref::<CredentialsError>())
+                    .is_some_and(|cause| matches!(cause, CredentialsError::CredentialsNotLoaded(_)));
+                let message = if nowhere {
+                    "no AWS credentials were found: not in the environment, a profile, a web identity, nor from the container or instance".to_owned()
+                } else {
+                    format!("no AWS credentials could be had: {}", chain(&error))
+                };
+                Failure::new(Code::StoreRefused, message).hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE after `aws configure`, or give the instance or pod a role")
             })?;
             let region = config.region().map_or_else(|| DEFAULT_REGION.to_owned(), ToString::to_string);
             Ok(Identity { credentials: Arc::new(credentials), region })

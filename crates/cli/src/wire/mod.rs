@@ -14,7 +14,7 @@ use pgkeep_storage::{DiskStorage, Storage};
 use secrecy::ExposeSecret;
 
 use crate::commands::Context;
-use crate::failure::{Failure, Result, chain};
+use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::settings::{LOCAL, LocalDirectory, StorageClasses};
 
@@ -88,7 +88,7 @@ impl Context {
         let usable = if access == Access::Read {
             path.is_dir() || (!path.exists() && !beside_remote)
         } else {
-            match std::fs::create_dir_all(path).and_then(|()| Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)) {
+            match private_folder(path).and_then(|()| Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)) {
                 Ok(()) => true,
                 Err(error) if beside_remote => {
                     let message = format!("no local copy: {} can't be written ({error}); BACKUP_DIR=none says that none is wanted", path.display());
@@ -192,7 +192,8 @@ impl Context {
     }
 }
 
-/// What is said when the settings of a store can't be used.
-fn unusable(what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::new(Code::StoreRefused, format!("{what}: {}", chain(error)))
+/// Makes a folder that only this user can look into, where there is none; one that is there stays as it is.
+fn private_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

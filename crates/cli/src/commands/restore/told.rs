@@ -1,12 +1,16 @@
 //! What a restore tells, in the procedures' lines.
 
+use std::sync::Arc;
+
 use chrono::Utc;
+use pgkeep_metrics::{Event, Observer, Stage};
 use pgkeep_restore::{RestorePlan, RestoreReport};
 
 use crate::commands::Context;
 use crate::commands::pick::Chosen;
 use crate::log::Level;
-use crate::render::{age, elapsed, short_size, size};
+use crate::reporter::Reporter;
+use crate::render::{ago, count, elapsed, short_size, size};
 
 /// Which backup, how old, how well proven.
 pub(super) fn backup(context: &Context, chosen: &Chosen) {
@@ -23,17 +27,23 @@ pub(super) fn backup(context: &Context, chosen: &Chosen) {
     reporter.info(format!("Size: {}", short_size(meta.stored.bytes)));
     reporter.info(format!("Date: {}", meta.date.format("%Y-%m-%d %H:%M:%S")));
     reporter.info(format!(
-        "Snapshot: {} ({} ago)",
+        "Snapshot: {} ({})",
         meta.snapshot_time.format("%Y-%m-%d %H:%M:%S UTC"),
-        age(meta.snapshot_time, Utc::now())
+        ago(meta.snapshot_time, Utc::now())
     ));
-    reporter.info(format!("Database: {} at {}, {} tables, {rows} rows", meta.database.name, meta.database.server, meta.entries.len()));
+    reporter.info(format!(
+        "Database: {} at {}, {}, {}",
+        meta.database.name,
+        meta.database.server,
+        count(meta.entries.len() as u64, "table"),
+        count(rows, "row")
+    ));
     match entry.proofs.first() {
         Some(proof) => reporter.info(format!(
-            "Last Proof: {} {}, {} ago",
+            "Last Proof: {} {}, {}",
             proof.kind.word(),
             if proof.findings.is_empty() { "good" } else { "BAD" },
-            age(proof.at, Utc::now())
+            ago(proof.at, Utc::now())
         )),
         None => reporter.info("Last Proof: none yet"),
     }
@@ -72,6 +82,34 @@ pub(super) fn warning(context: &Context, plan: &RestorePlan) {
     }
 }
 
+/// Tells a restore stage by stage.
+#[derive(Debug)]
+pub(super) struct Narrator(pub(super) Arc<Reporter>);
+
+impl Observer for Narrator {
+    fn notice(&self, event: &Event) {
+        if let Event::StageFinished { stage, elapsed: took } = event
+            && let Some(done) = done(*stage)
+        {
+            self.0.info(format!("{done} ({})", elapsed(*took)));
+        }
+        self.0.notice(event);
+    }
+}
+
+fn done(stage: Stage) -> Option<&'static str> {
+    Some(match stage {
+        Stage::Verify => "Whole backup verified",
+        Stage::PreData => "Schema created",
+        Stage::Data => "Rows loaded",
+        Stage::PostData => "Indexes and constraints created",
+        Stage::Analyze => "Statistics collected",
+        Stage::Proof => "Compared with the backup",
+        Stage::Swap => "Names exchanged",
+        _ => return None,
+    })
+}
+
 /// What came of it.
 pub(super) fn report(context: &Context, report: &RestoreReport) {
     let reporter = &context.reporter;
@@ -82,14 +120,20 @@ pub(super) fn report(context: &Context, report: &RestoreReport) {
     let proof = &report.proof;
     if proof.differences.is_empty() {
         reporter.info(format!(
-            "Database queries successful: {} tables, {} rows, {} sequences, {} large objects compared, all equal",
-            proof.tables, proof.rows, proof.sequences, proof.large_objects
+            "Database queries successful: {}, {}, {}, {} compared, all equal",
+            count(proof.tables, "table"),
+            count(proof.rows, "row"),
+            count(proof.sequences, "sequence"),
+            count(proof.large_objects, "large object")
         ));
     }
     for difference in &proof.differences {
         reporter.warn(format!("differs from the backup: {difference}"));
     }
-    for line in &proof.unprovable {
+    for rendering in &proof.renderings {
+        reporter.info(format!("The same, written differently by this server: {rendering}"));
+    }
+    for line in proof.unprovable.iter().filter(|line| !report.warnings.iter().any(|warning| warning.contains(*line))) {
         reporter.info(format!("Not comparable: {line}"));
     }
     reporter.info(format!("Restored database size: {}", size(report.restored_bytes)));
