@@ -81,7 +81,8 @@ impl<'a> Run<'a> {
             return Err(Error::Busy { database: plan.database.clone() });
         }
         let connect = pinned(&maintenance, &plan.database);
-        let mut run = Self { restorer, plan, maintenance, connect, times: StageTimes::default(), warnings: plan.warnings.clone(), begun };
+        let mut run =
+            Self { restorer, plan, maintenance, connect, times: StageTimes::default(), warnings: Vec::new(), begun };
         let recovery = restorer.recover_locked(&mut run.maintenance, &plan.database).await?;
         run.tell(recovery);
         run.check_target().await?;
@@ -164,10 +165,11 @@ impl<'a> Run<'a> {
             backup: plan.backup.name.clone(),
             begun: self.restorer.clock.now(),
         };
-        let oid = self
-            .restorer
-            .unless_cancelled(database::create(&mut self.maintenance, name, &properties, &construction.comment()))
-            .await?;
+        if self.restorer.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        // Not to be left half-way: the server would go on creating what nobody drops any more.
+        let oid = database::create(&mut self.maintenance, name, &properties, &construction.comment()).await?;
         let filled = self.fill(name, &plan.lists.lists).await?;
         let begun = Instant::now();
         self.settle(name, properties.owner.as_deref()).await?;

@@ -180,7 +180,7 @@ fn kind_of(kind: &str) -> String {
 
 async fn unlink_large_objects(connection: &mut Connection) -> Result<Vec<String>, pgkeep_dump::Error> {
     let sql = format!(
-        "SELECT pg_catalog.lo_unlink(oid) FROM (SELECT oid FROM pg_catalog.pg_largeobject_metadata LIMIT {LARGE_OBJECTS}) AS some"
+        "SELECT pg_catalog.lo_unlink(oid) FROM (SELECT oid FROM pg_catalog.pg_largeobject_metadata LIMIT {LARGE_OBJECTS}) AS batch"
     );
     loop {
         match connection.query(&sql).await {

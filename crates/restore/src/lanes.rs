@@ -1,8 +1,8 @@
 //! Lanes: sessions that load tables side by side.
 //!
-//! The reader of the archive opens one ordered queue of pieces per table. A big table is offered to every lane, and each
-//! lane that is free runs one COPY and pulls pieces in order, so that rows stay nearly in their old order (POSTGRES A13).
-//! A small table is offered to one lane, while the reader goes on. What is in flight is bounded by one budget of pieces.
+//! The reader of the archive opens one ordered queue of pieces per table. A table is offered to one lane, which loads it
+//! with one COPY, so that its rows come back in the very order in which they were; meanwhile the reader goes on to the
+//! next table, and another lane. What is in flight is bounded by one budget of pieces.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -113,7 +113,6 @@ pub(crate) struct Lanes {
     tasks: JoinSet<Result<()>>,
     /// A lane gave up for good, or the run is cancelled.
     stop: CancellationToken,
-    count: usize,
 }
 
 impl Lanes {
@@ -140,7 +139,7 @@ impl Lanes {
                 result
             });
         }
-        Ok(Self { offers, budget: Arc::new(Semaphore::new(2 * count + 2)), loads: Vec::new(), tasks, stop, count })
+        Ok(Self { offers, budget: Arc::new(Semaphore::new(2 * count + 2)), loads: Vec::new(), tasks, stop })
     }
 
     /// Begins a table.
@@ -160,7 +159,7 @@ impl Lanes {
     /// Hands over whole rows; waits while too much is in flight.
     pub(crate) async fn rows(&mut self, feed: &mut TableFeed, rows: Bytes) -> Result<()> {
         let permit = self.permit().await?;
-        self.offer(feed, self.count);
+        self.offer(feed);
         // Nobody listens only when every lane has ended, which `stop` says.
         let _ = feed.pieces.send(Piece::Rows(rows, permit));
         Ok(())
@@ -171,7 +170,7 @@ impl Lanes {
         if feed.row.is_none() {
             let permit = self.permit().await?;
             let (sender, receiver) = mpsc::channel(ROW_PARTS);
-            self.offer(feed, self.count);
+            self.offer(feed);
             let _ = feed.pieces.send(Piece::Row(receiver, permit));
             feed.row = Some(sender);
         }
@@ -192,8 +191,7 @@ impl Lanes {
     pub(crate) async fn end(&mut self, mut feed: TableFeed, rest: Option<Bytes>) -> Result<()> {
         if let Some(rows) = rest {
             let permit = self.permit().await?;
-            let lanes = if feed.offered { self.count } else { 1 };
-            self.offer(&mut feed, lanes);
+            self.offer(&mut feed);
             let _ = feed.pieces.send(Piece::Rows(rows, permit));
         }
         Ok(())
@@ -244,12 +242,10 @@ impl Lanes {
         Error::Interrupted
     }
 
-    fn offer(&self, feed: &mut TableFeed, lanes: usize) {
+    fn offer(&self, feed: &mut TableFeed) {
         if !feed.offered {
             feed.offered = true;
-            for _ in 0..lanes {
-                let _ = self.offers.send(Arc::clone(&feed.load));
-            }
+            let _ = self.offers.send(Arc::clone(&feed.load));
         }
     }
 }

@@ -139,7 +139,7 @@ pub(crate) async fn tally(connection: &mut Connection, key: &FingerprintKey) -> 
         let objects = connection
             .query(format!(
                 "SELECT oid, pg_catalog.encode(pg_catalog.lo_get(oid, 0, {READ_BYTES}), 'hex') \
-                 FROM (SELECT oid FROM pg_catalog.pg_largeobject_metadata {after} ORDER BY oid LIMIT {READ_OBJECTS}) AS some \
+                 FROM (SELECT oid FROM pg_catalog.pg_largeobject_metadata {after} ORDER BY oid LIMIT {READ_OBJECTS}) AS batch \
                  ORDER BY oid"
             ))
             .await?;

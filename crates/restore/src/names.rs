@@ -4,7 +4,9 @@
 //! stamp in UTC as `%Y%m%d_%H%M%S`. PostgreSQL cuts names at 63 bytes, silently; a live name that leaves no room is
 //! shortened to its first bytes and a checksum, so that the new names stay unique and can be found again from the live one.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 /// The most bytes a name may have (`NAMEDATALEN` − 1).
 pub(crate) const NAME_BYTES: usize = 63;
@@ -32,6 +34,14 @@ impl Role {
 /// The stamp of a time.
 pub(crate) fn stamp(at: DateTime<Utc>) -> String {
     at.format(STAMP).to_string()
+}
+
+/// The first stamp from `at` on whose derived names are not taken: two restores can begin within one second.
+pub(crate) fn free_stamp(live: &str, at: DateTime<Utc>, taken: &BTreeSet<String>) -> String {
+    (0..)
+        .map(|seconds| stamp(at + TimeDelta::seconds(seconds)))
+        .find(|stamp| [Role::New, Role::Before].iter().all(|&role| !taken.contains(&derived(live, role, stamp))))
+        .unwrap_or_default()
 }
 
 /// The time a stamp says.
@@ -93,6 +103,14 @@ mod tests {
         assert_eq!(stamp_of("app_before_20251317_030001", "app", Role::Before), None);
         assert_eq!(stamp_of("app_before_launch", "app", Role::Before), None);
         assert_eq!(stamp_of("app_pgkeep_20251017_030001", "app", Role::Before), None);
+    }
+
+    #[test]
+    fn taken_names_are_passed_over() {
+        let at = stamp_time("20251017_035959").unwrap();
+        let taken = BTreeSet::from(["app_before_20251017_035959".to_owned(), "app_pgkeep_20251017_040000".to_owned()]);
+        assert_eq!(free_stamp("app", at, &taken), "20251017_040001");
+        assert_eq!(free_stamp("other", at, &taken), "20251017_035959");
     }
 
     proptest! {

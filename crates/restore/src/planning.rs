@@ -45,7 +45,7 @@ impl Restorer {
         let extensions = draft.extensions(&needs);
         draft.look_at_tablespaces(&needs);
         let pg_restore = draft.pg_restore();
-        let stamp = names::stamp(now);
+        let stamp = names::free_stamp(&target, now, &facts.databases);
         let builds = matches!(method, Method::Create | Method::Swap);
         let backup = backup_facts(request, &toc, now);
         let Draft { mut blockers, mut warnings, .. } = draft;

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use pgkeep_archive::{Decoder, Event, PgText, Toc, TocEntry, copy_columns, copy_target, sequence_set};
 use pgkeep_core::{BackupSource, RowHasher, Tally};
-use pgkeep_dump::{ClientTools, Connection, Selection, quote_literal, schema_toc};
+use pgkeep_dump::{ClientTools, Connection, Row, Selection, quote_literal, schema_toc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +80,7 @@ impl Prover<'_> {
         let mut units = Vec::new();
         let mut roots: BTreeMap<(PgText, PgText), ()> = BTreeMap::new();
         let mut by_name: HashMap<(PgText, PgText), (&TocEntry, Tally)> = HashMap::new();
+        let conditions = conditions(connection).await.doing("reading the extensions' tables")?;
         for (dump_id, tally) in &self.loaded.tables {
             let Some(entry) = self.toc.entry(*dump_id) else { continue };
             let schema = entry.namespace.clone().unwrap_or_default();
@@ -89,7 +91,7 @@ impl Prover<'_> {
                 }
                 _ => units.push(Unit {
                     name: table_name(entry),
-                    sql: plain_copy(entry),
+                    sql: copy_out(entry, conditions.get(&own).map(|condition| &condition[..])),
                     expected: *tally,
                     rows_only: false,
                     entry: Some(entry.dump_id),
@@ -228,7 +230,7 @@ impl Prover<'_> {
         for at in differing(&was, &is) {
             let name = names.get(at).cloned().unwrap_or_else(|| format!("number {}", at + 1));
             match types.get(&name) {
-                Some((type_name, is_enum)) if !canonical(type_name, *is_enum) => rendered.push(format!("{name} ({type_name})")),
+                Some((type_name, is_enum)) if !canonical(type_name, *is_enum, self.source.meta.is_none()) => rendered.push(format!("{name} ({type_name})")),
                 _ => damaged.push(name),
             }
         }
@@ -411,17 +413,35 @@ impl Prover<'_> {
     }
 }
 
+/// Of extensions' own tables that pg_dump dumps in part (`pg_extension_config_dump`), the conditions.
+async fn conditions(
+    connection: &mut Connection,
+) -> std::result::Result<HashMap<(PgText, PgText), Bytes>, pgkeep_dump::Error> {
+    let rows = connection
+        .query(
+            "SELECT n.nspname, c.relname, x.condition FROM pg_catalog.pg_extension e, \
+             ROWS FROM (pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition)) AS x (oid, condition) \
+             JOIN pg_catalog.pg_class c ON c.oid = x.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE x.condition <> ''",
+        )
+        .await?;
+    let text = |row: &Row, column: usize| row.bytes(column).cloned().unwrap_or_default();
+    Ok(rows.iter().map(|row| ((PgText(text(row, 0)), PgText(text(row, 1))), text(row, 2))).collect())
+}
+
 /// pg_dump's own statement: the same rows in the same text.
-fn plain_copy(entry: &TocEntry) -> Vec<u8> {
-    let mut sql = b"COPY ".to_vec();
-    sql.extend(qualified(entry.namespace.as_ref(), &entry.tag));
-    if let Some(columns) = copy_columns(entry) {
-        sql.extend(b" (");
-        sql.extend(columns);
-        sql.push(b')');
+fn copy_out(entry: &TocEntry, condition: Option<&[u8]>) -> Vec<u8> {
+    let table = qualified(entry.namespace.as_ref(), &entry.tag);
+    let columns = copy_columns(entry);
+    match condition {
+        Some(condition) => {
+            [b"COPY (SELECT ", columns.unwrap_or(b"*"), b" FROM ", &table, b" ", condition, b") TO STDOUT"].concat()
+        }
+        None => match columns {
+            Some(columns) => [b"COPY ", &table[..], b" (", columns, b") TO STDOUT"].concat(),
+            None => [b"COPY ", &table[..], b" TO STDOUT"].concat(),
+        },
     }
-    sql.extend(b" TO STDOUT");
-    sql
 }
 
 async fn read<H>(

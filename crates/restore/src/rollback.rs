@@ -26,7 +26,7 @@ impl Restorer {
         let mut plan = RollbackPlan {
             database: live.to_owned(),
             kept: chosen,
-            kept_as: names::derived(live, Role::Before, &names::stamp(self.clock.now())),
+            kept_as: names::derived(live, Role::Before, &names::free_stamp(live, self.clock.now(), &facts.databases)),
             sessions: 0,
             blockers: Vec::new(),
             warnings: Vec::new(),

@@ -30,6 +30,8 @@ pub(crate) struct TargetFacts {
     pub(crate) extensions: BTreeMap<String, (String, bool)>,
     /// Tablespaces.
     pub(crate) tablespaces: BTreeSet<String>,
+    /// Every database, by name.
+    pub(crate) databases: BTreeSet<String>,
     /// Where the server keeps its data, if it tells.
     pub(crate) data_folder: Option<String>,
 }
@@ -107,6 +109,7 @@ async fn ask(
         .map(|row| (row.text(0).unwrap_or_default(), (row.text(1).unwrap_or_default(), truth(row, 2))))
         .collect();
     let tablespaces = names(connection, "SELECT spcname FROM pg_catalog.pg_tablespace").await?;
+    let databases = names(connection, "SELECT datname FROM pg_catalog.pg_database").await?;
     // Only some roles may read it.
     let data_folder = match connection.query("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'").await {
         Ok(rows) => rows.first().and_then(|row| row.text(0)),
@@ -123,6 +126,7 @@ async fn ask(
         member_of,
         extensions,
         tablespaces,
+        databases,
         data_folder,
     })
 }

@@ -1,0 +1,126 @@
+//! Whatever ends a restore in the middle, the live database is as it was, and the next run says what happened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgkeep_metrics::{Event, Observer, Stage};
+use pgkeep_restore::{Error, RecoveryAction, Target};
+use pgkeep_testkit::{PostgresServer, saas};
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::{Bench, request};
+
+/// Pulls the trigger when a stage begins.
+#[derive(Debug)]
+struct At {
+    stage: Stage,
+    trigger: CancellationToken,
+}
+
+impl Observer for At {
+    fn notice(&self, event: &Event) {
+        if matches!(event, Event::StageStarted { stage, .. } if *stage == self.stage) {
+            self.trigger.cancel();
+        }
+    }
+}
+
+const STAGES: [Stage; 6] = [Stage::Connect, Stage::PreData, Stage::Data, Stage::PostData, Stage::Analyze, Stage::Proof];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_at_any_stage_nothing_is_left() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("cancelled");
+    saas::load(server, &live, 0.02);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let plan = bench.restorer(&live.url()).plan(&request(&backup, Target::Live)).await.unwrap();
+    for stage in STAGES {
+        let mut restorer = bench.restorer(&live.url());
+        restorer.cancel = CancellationToken::new();
+        restorer.observer = Arc::new(At { stage, trigger: restorer.cancel.clone() });
+        let error = restorer.execute(&plan, None).await.unwrap_err();
+        assert!(matches!(error, Error::Interrupted), "{stage:?}: {error}");
+        assert_eq!(live.relatives(), [live.name()], "{stage:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_at_any_stage_the_next_run_tidies_up() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("dropped");
+    saas::load(server, &live, 0.02);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let rows = live.psql("SELECT count(*) FROM pg_class");
+    for stage in STAGES.into_iter().skip(1) {
+        let mut restorer = bench.restorer(&live.url());
+        let cut = CancellationToken::new();
+        restorer.observer = Arc::new(At { stage, trigger: cut.clone() });
+        let plan = restorer.plan(&request(&backup, Target::Live)).await.unwrap();
+        // As good as killed: nothing of ours runs any more.
+        tokio::select! {
+            _ = restorer.execute(&plan, None) => panic!("{stage:?} was to be cut off"),
+            () = cut.cancelled() => {}
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(live.psql("SELECT count(*) FROM pg_class"), rows);
+        let restorer = bench.restorer(&live.url());
+        let found = restorer.leftovers(None).await.unwrap();
+        assert_eq!(found.leftovers.len(), 1, "{stage:?}: {found:?}");
+        assert_eq!(found.leftovers[0].action, RecoveryAction::Drop);
+        assert!(found.leftovers[0].story.contains(&plan.backup.name), "{found:?}");
+        let done = restorer.recover(None).await.unwrap();
+        assert_eq!((done.leftovers.len(), done.warnings.len()), (1, 0), "{done:?}");
+        assert_eq!(live.relatives(), [live.name()], "{stage:?}");
+    }
+    // And then it succeeds.
+    let report = bench.restore(&live.url(), &request(&backup, Target::Live)).await.unwrap();
+    assert!(report.proof.differences.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_one_restore_of_a_database_runs_at_a_time() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("busy");
+    saas::load(server, &live, 0.02);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let first = bench.restorer(&live.url());
+    let plan = first.plan(&request(&backup, Target::Live)).await.unwrap();
+    let mut restorer = bench.restorer(&live.url());
+    let begun = CancellationToken::new();
+    restorer.observer = Arc::new(At { stage: Stage::Data, trigger: begun.clone() });
+    let running = tokio::spawn({
+        let plan = plan.clone();
+        async move { restorer.execute(&plan, None).await }
+    });
+    begun.cancelled().await;
+    let error = first.execute(&plan, None).await.unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+    // Nor does tidying up touch what another run is building.
+    assert_eq!(first.recover(None).await.unwrap().leftovers, []);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_archive_never_reaches_the_live_database() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("damaged");
+    saas::load(server, &live, 0.02);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let path = bench.folder.path().join("repository").join(backup.key.as_str());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&path, bytes).unwrap();
+    let error = bench.restore(&live.url(), &request(&backup, Target::Live)).await.unwrap_err();
+    assert_eq!(error.kind(), pgkeep_restore::ErrorKind::Damaged, "{error:?}");
+    assert_eq!(live.relatives(), [live.name()]);
+    // In place it is found before anything is removed.
+    let tables = live.psql("SELECT count(*) FROM pg_tables");
+    let error = bench.restore(&live.url(), &request(&backup, Target::InPlace)).await.unwrap_err();
+    assert_eq!(error.kind(), pgkeep_restore::ErrorKind::Damaged, "{error:?}");
+    assert_eq!(live.psql("SELECT count(*) FROM pg_tables"), tables);
+}

@@ -1,0 +1,176 @@
+//! What comes back is what was there, by the server's own word.
+
+use pgkeep_restore::{Method, Target};
+use pgkeep_testkit::{PostgresServer, dump_text, large_objects, nasty, schema_text};
+
+use crate::bench::{Bench, Doomed, assert_same, beside, request, settings};
+
+/// What is about a database and not in it: settings, grants, comment, limit, encoding.
+fn outside(server: &PostgresServer, database: &str) -> String {
+    server.psql(
+        "postgres",
+        &format!(
+            "SELECT pg_encoding_to_char(encoding), datcollate, datctype, datconnlimit, shobj_description(d.oid, 'pg_database'), \
+             (SELECT string_agg(concat_ws(' ', a.grantee::regrole, a.privilege_type, a.is_grantable), ',' ORDER BY a.grantee::regrole::text, a.privilege_type) \
+              FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) a), \
+             (SELECT string_agg(concat_ws(' ', setrole::regrole, setconfig), ',' ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid) \
+             FROM pg_database d WHERE datname = '{database}'"
+        ),
+    )
+}
+
+async fn nasty_round_trip(major: u16) {
+    let server = PostgresServer::shared(major);
+    let source = server.create_database("nasty_source");
+    nasty::load_light(server, &source);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&source.url()).await;
+    let target = Doomed::new(server, "nasty_target");
+    let report = bench.restore(&source.url(), &beside(&backup, &target.name)).await.unwrap();
+    assert_eq!(report.method, Method::Create);
+    assert!(report.proof.differences.is_empty(), "{:?}", report.proof);
+    assert!(report.proof.unprovable.is_empty(), "{:?}", report.proof);
+    assert!(report.proof.tables > 20 && report.proof.schema_items > 100 && report.proof.sequences > 3, "{:?}", report.proof);
+    assert_same(&dump_text(server, &source), &dump_text(server, &target.name));
+    assert_eq!(large_objects(server, &source), large_objects(server, &target.name));
+    assert_eq!(outside(server, &source), outside(server, &target.name));
+    assert_eq!(report.warnings, [""; 0]);
+    assert!(report.restored_bytes > 0 && report.rows > 0);
+    // Statistics are there before anybody comes.
+    let analysed = server.psql(&target.name, "SELECT count(*) > 10 FROM pg_stats WHERE schemaname = 'nasty'");
+    assert_eq!(analysed.trim(), "t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nasty_database_comes_back_on_15() {
+    nasty_round_trip(15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nasty_database_comes_back_on_17() {
+    nasty_round_trip(17).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nasty_database_comes_back_on_18() {
+    nasty_round_trip(18).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_says_what_will_happen_and_changes_nothing() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("planned");
+    source.psql("CREATE TABLE t AS SELECT 1 AS a");
+    let bench = Bench::new().await;
+    let backup = bench.backup(&source.url()).await;
+    let restorer = bench.restorer(&source.url());
+    let plan = restorer.plan(&request(&backup, Target::Live)).await.unwrap();
+    assert_eq!(plan.method, Method::Swap);
+    assert!(plan.blockers.is_empty(), "{plan}");
+    let text = plan.to_string();
+    for fact in ["as of", "1 tables, 1 rows", "names exchanged at once", "_before_", "needed"] {
+        assert!(text.contains(fact), "{fact} is not in\n{text}");
+    }
+    assert_eq!(source.relatives(), [source.name()]);
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["method"], "swap");
+    assert_eq!(json["backup"]["rows"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_archive_comes_back_from_gzip() {
+    let server = PostgresServer::shared(15);
+    let source = server.create_database("foreign_source");
+    nasty::load_light(server, &source);
+    let dumped = server.exec(&["sh", "-c", &format!("pg_dump -U postgres -Fc '{}' | gzip", source.name())]);
+    assert!(dumped.status.success());
+    let bench = Bench::new().await;
+    let backup = bench.foreign("old.dump.gz", &dumped.stdout);
+    let target = Doomed::new(server, "foreign_target");
+    let report = bench.restore(&source.url(), &beside(&backup, &target.name)).await.unwrap();
+    assert!(!report.backup.catalogued);
+    assert!(report.proof.differences.is_empty() && report.proof.tables > 20, "{:?}", report.proof);
+    assert_same(&dump_text(server, &source), &dump_text(server, &target.name));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_encodings_come_back_byte_by_byte() {
+    let server = PostgresServer::shared(17);
+    let bench = Bench::new().await;
+    for (label, encoding) in [("latin", "LATIN1"), ("ascii", "SQL_ASCII")] {
+        let options = format!("ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
+        let source = server.create_database_with(label, &options);
+        // In SQL_ASCII the server does not know what the bytes mean.
+        source.psql(
+            "CREATE TABLE words (id int PRIMARY KEY, word text); \
+             INSERT INTO words SELECT g, chr(65 + g % 20) || g FROM generate_series(1, 1000) g",
+        );
+        let umlaut = if encoding == "LATIN1" { "chr(228)" } else { r"convert_from('\xe4'::bytea, 'SQL_ASCII')" };
+        source.psql(&format!("INSERT INTO words VALUES (0, {umlaut})"));
+        source.psql(&format!(
+            "DO $do$ BEGIN EXECUTE format('CREATE TABLE %I (v text); INSERT INTO %I VALUES (%L)', 't' || {umlaut}, 't' || {umlaut}, {umlaut}); END $do$"
+        ));
+        let backup = bench.backup(&source.url()).await;
+        let target = Doomed::new(server, label);
+        let report = bench.restore(&source.url(), &beside(&backup, &target.name)).await.unwrap();
+        assert!(report.proof.differences.is_empty() && report.proof.unprovable.is_empty(), "{:?}", report.proof);
+        let bytes = |database: &str| {
+            let dumped = server.exec(&["pg_dump", "-U", "postgres", "--restrict-key=k", database]);
+            assert!(dumped.status.success());
+            dumped.stdout
+        };
+        assert_eq!(bytes(&source), bytes(&target.name), "{encoding}");
+        let stored = server.psql(&target.name, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()");
+        assert_eq!(stored.trim(), encoding);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_without_power_restores_what_is_his() {
+    let server = PostgresServer::shared(17);
+    let owner = pgkeep_testkit::unique("owner");
+    server.psql("postgres", &format!("CREATE ROLE {owner} LOGIN CREATEDB PASSWORD 'secret'"));
+    let source = server.create_database_with("owned", &format!("OWNER {owner}"));
+    let url = server.url_as(&owner, "secret", &source);
+    server.psql(
+        &source,
+        &format!(
+            "SET ROLE {owner}; CREATE SCHEMA app; \
+             CREATE TABLE app.ledger (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, amount numeric, doc oid); \
+             INSERT INTO app.ledger (amount, doc) SELECT g, lo_from_bytea(0, decode(repeat('ab', g), 'hex')) FROM generate_series(1, 50) g; \
+             CREATE TABLE app.entry (id int PRIMARY KEY, ledger bigint REFERENCES app.ledger); \
+             INSERT INTO app.entry SELECT g, g FROM generate_series(1, 50) g; \
+             CREATE MATERIALIZED VIEW app.total AS SELECT sum(amount) FROM app.ledger; \
+             REVOKE INSERT ON app.ledger FROM {owner}; GRANT SELECT ON app.ledger TO PUBLIC"
+        ),
+    );
+    let bench = Bench::new().await;
+    let backup = bench.backup(&url).await;
+    // In place of the live one, as its owner.
+    let before = dump_text(server, &source);
+    let report = bench.restore(&url, &request(&backup, Target::Live)).await.unwrap();
+    assert_eq!(report.method, Method::Swap);
+    assert!(report.proof.differences.is_empty() && report.proof.unprovable.is_empty(), "{:?}", report.proof);
+    assert_same(&before, &dump_text(server, &source));
+    assert_eq!(report.large_objects, 50);
+    assert_eq!(settings(&url).database(), source.name());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_emptied_and_filled_again_in_place() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("in_place");
+    nasty::load_light(server, &source);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&source.url()).await;
+    let before = dump_text(server, &source);
+    source.psql(
+        "CREATE TABLE public.newer AS SELECT 1 AS a; CREATE SCHEMA newer; CREATE TABLE newer.more (); \
+         DROP TABLE nasty.ledger CASCADE; SELECT lo_from_bytea(0, 'x'); CREATE TYPE public.colour AS ENUM ('red')",
+    );
+    let report = bench.restore(&source.url(), &request(&backup, Target::InPlace)).await.unwrap();
+    assert!(report.proof.differences.is_empty(), "{:?}", report.proof);
+    assert_same(&before, &dump_text(server, &source));
+    assert_eq!(schema_text(server, &source).contains("newer"), false);
+    assert_eq!(bench.restorer(&source.url()).leftovers(None).await.unwrap().leftovers, []);
+}

@@ -1,0 +1,138 @@
+//! Some tables only, and what stands in the way of a restore.
+
+use pgkeep_restore::{Error, Method, RestoreRequest, Target};
+use pgkeep_testkit::{PostgresServer, contents, schema_text};
+
+use crate::bench::{Bench, Doomed, beside, request};
+
+const SHOP: &str = "
+    CREATE TYPE mood AS ENUM ('glad', 'sad');
+    CREATE TABLE people (id serial PRIMARY KEY, name text);
+    INSERT INTO people (name) SELECT 'p' || g FROM generate_series(1, 100) g;
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+    CREATE TABLE orders (id bigserial PRIMARY KEY, person int REFERENCES people, mood mood, total numeric CHECK (total >= 0));
+    INSERT INTO orders (person, mood, total) SELECT 1 + g % 100, 'glad', g FROM generate_series(1, 5000) g;
+    CREATE INDEX orders_total ON orders (total);
+    CREATE TRIGGER touched BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch();
+    GRANT SELECT ON orders TO PUBLIC;
+    COMMENT ON COLUMN orders.total IS 'in cents';
+    CREATE VIEW big AS SELECT * FROM orders WHERE total > 10;
+    CREATE TABLE parts (id int, region text) PARTITION BY LIST (region);
+    CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a');
+    CREATE TABLE parts_b PARTITION OF parts FOR VALUES IN ('b');
+    INSERT INTO parts SELECT g, CASE WHEN g % 2 = 0 THEN 'a' ELSE 'b' END FROM generate_series(1, 1000) g;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_table_comes_back_into_the_live_database() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("shop");
+    live.psql(SHOP);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let (all, schema) = (contents(server, &live), schema_text(server, &live));
+    let wanted = RestoreRequest { tables: vec!["orders".parse().unwrap()], ..request(&backup, Target::Live) };
+
+    // While it is there nothing is done.
+    let plan = bench.restorer(&live.url()).plan(&wanted).await.unwrap();
+    assert_eq!(plan.method, Method::Tables);
+    assert!(plan.blockers.iter().any(|blocker| blocker.contains("table public.orders exists")), "{plan}");
+
+    live.psql("DROP TABLE orders CASCADE");
+    let report = bench.restore(&live.url(), &wanted).await.unwrap();
+    assert_eq!((report.tables, report.rows), (1, 5000));
+    assert!(report.proof.differences.is_empty(), "{:?}", report.proof);
+    live.psql("CREATE VIEW big AS SELECT * FROM orders WHERE total > 10");
+    live.psql("ALTER TABLE orders ADD CONSTRAINT orders_person_fkey FOREIGN KEY (person) REFERENCES people");
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(contents(server, &live), all);
+    assert_eq!(sorted(&schema_text(server, &live)), sorted(&schema));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_come_into_a_new_database_with_what_they_need() {
+    let server = PostgresServer::shared(15);
+    let live = server.create_database("shop");
+    live.psql(SHOP);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let target = Doomed::new(server, "part");
+    let tables = ["orders", "parts", "people"].map(|table| table.parse().unwrap()).to_vec();
+    let wanted = RestoreRequest { tables, ..beside(&backup, &target.name) };
+    let report = bench.restore(&live.url(), &wanted).await.unwrap();
+    assert_eq!((report.method, report.rows), (Method::Create, 6100));
+    assert_eq!(contents(server, &live), contents(server, &target.name));
+    assert!(schema_text(server, &target.name).contains("orders_person_fkey"));
+    assert!(!schema_text(server, &target.name).contains("VIEW"));
+
+    let wanted = RestoreRequest { tables: vec!["nothing".parse().unwrap()], ..beside(&backup, "x") };
+    assert!(matches!(bench.restore(&live.url(), &wanted).await, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_needs_another_one_is_loaded_again_after_it() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("checks");
+    live.psql(
+        "CREATE TABLE z_limits (name text PRIMARY KEY, most int); INSERT INTO z_limits VALUES ('a', 10);
+         CREATE FUNCTION most(text) RETURNS int LANGUAGE plpgsql STABLE AS $$ DECLARE m int; BEGIN
+            SELECT most INTO m FROM public.z_limits WHERE z_limits.name = $1; RETURN coalesce(m, 0); END $$;
+         CREATE TABLE a_things (n int CHECK (n <= most('a'))); INSERT INTO a_things SELECT generate_series(1, 10)",
+    );
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let target = Doomed::new(server, "checks_target");
+    let report = bench.restore(&live.url(), &beside(&backup, &target.name)).await.unwrap();
+    assert_eq!(contents(server, &live), contents(server, &target.name));
+    assert_eq!(report.rows, 11);
+    assert!(bench.ear.lines().iter().any(|line| line.contains("loading again")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_broke_its_own_rules_is_told_from_damage() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("broken");
+    live.psql(
+        "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (p int REFERENCES p); INSERT INTO p VALUES (1); INSERT INTO c VALUES (1);
+         SET session_replication_role = replica; INSERT INTO c VALUES (99)",
+    );
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let target = Doomed::new(server, "broken_target");
+    let error = bench.restore(&live.url(), &beside(&backup, &target.name)).await.unwrap_err();
+    assert!(matches!(&error, Error::SourceViolation { constraints } if constraints[0].contains("c_p_fkey")), "{error}");
+    assert_eq!(live.relatives(), [live.name()]);
+    let forced = RestoreRequest { force: true, ..beside(&backup, &target.name) };
+    let report = bench.restore(&live.url(), &forced).await.unwrap();
+    assert!(report.warnings.iter().any(|warning| warning.contains("the source already broke it")), "{:?}", report.warnings);
+    assert_eq!(server.psql(&target.name, "SELECT count(*) FROM c").trim(), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_roles_block_and_are_created_when_asked_for() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("roles");
+    let (owner, reader) = (pgkeep_testkit::unique("gone_owner"), pgkeep_testkit::unique("gone_reader"));
+    live.psql(&format!(
+        "CREATE ROLE {owner}; CREATE ROLE {reader}; GRANT {reader} TO {owner}; CREATE TABLE t (a int); ALTER TABLE t OWNER TO {owner}; GRANT SELECT ON t TO {reader}"
+    ));
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    live.psql(&format!("DROP OWNED BY {owner}; DROP OWNED BY {reader}; DROP ROLE {owner}; DROP ROLE {reader}"));
+    let target = Doomed::new(server, "roles_target");
+    let plan = bench.restorer(&live.url()).plan(&beside(&backup, &target.name)).await.unwrap();
+    assert_eq!(plan.missing_roles, [owner.clone(), reader.clone()]);
+    assert_eq!(plan.blockers.len(), 2, "{plan}");
+    let without = RestoreRequest { no_owner: true, no_acl: true, ..beside(&backup, &target.name) };
+    let report = bench.restore(&live.url(), &without).await.unwrap();
+    assert!(report.proof.differences.is_empty(), "{:?}", report.proof);
+    drop(target);
+    let target = Doomed::new(server, "roles_target");
+    let with = RestoreRequest { roles: true, ..beside(&backup, &target.name) };
+    let report = bench.restore(&live.url(), &with).await.unwrap();
+    assert!(report.proof.differences.is_empty() && report.warnings.is_empty(), "{report:?}");
+    assert_eq!(server.psql(&target.name, &format!("SELECT pg_has_role('{owner}', '{reader}', 'MEMBER')")).trim(), "t");
+}
