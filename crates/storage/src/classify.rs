@@ -64,8 +64,13 @@ pub(crate) fn store_error(verb: &str, key: &Key, location: &Location, error: &ob
         ("InvalidObjectState" | "BlobArchived", ..) => Error::Archived { key: key.to_string(), location, source },
         ("QuotaExceeded" | "EntityTooLarge", ..) => Error::Full { doing, location, free_bytes: None, source },
         (
-            "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "InvalidAccessKeyId" | "SignatureDoesNotMatch"
-            | "AccessDenied" | "RequestTimeTooSkewed",
+            "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "AccessDenied"
+            | "RequestTimeTooSkewed",
             ..,
         )
         | (_, Some(401 | 403), _) => Error::Denied { doing, location, source },
@@ -76,8 +81,12 @@ pub(crate) fn store_error(verb: &str, key: &Key, location: &Location, error: &ob
         (_, _, Some(Transport::Broken)) => Error::Unreachable { doing, location, source },
         _ => match error {
             Theirs::NotFound { .. } => Error::NotFound { key: key.to_string(), location },
-            Theirs::PermissionDenied { .. } | Theirs::Unauthenticated { .. } => Error::Denied { doing, location, source },
-            Theirs::NotSupported { .. } | Theirs::NotImplemented { .. } => Error::Unsupported { doing, location, source },
+            Theirs::PermissionDenied { .. } | Theirs::Unauthenticated { .. } => {
+                Error::Denied { doing, location, source }
+            }
+            Theirs::NotSupported { .. } | Theirs::NotImplemented { .. } => {
+                Error::Unsupported { doing, location, source }
+            }
             _ => Error::Failed { doing, location, source },
         },
     }
@@ -125,20 +134,20 @@ impl Facts {
     }
 }
 
-#[cfg(feature = "cloud")]
 fn transport(error: &(dyn StdError + 'static)) -> Option<Transport> {
-    use object_store::client::{HttpError, HttpErrorKind};
-
-    match error.downcast_ref::<HttpError>()?.kind() {
-        HttpErrorKind::Timeout => Some(Transport::Timeout),
-        // No connection, a broken one, a certificate that is not trusted, a body cut short: the text tells.
-        _ => Some(Transport::Broken),
+    #[cfg(feature = "cloud")]
+    if let Some(error) = error.downcast_ref::<object_store::client::HttpError>() {
+        // Else no connection, a broken one, a certificate that is not trusted, a body cut short: the text tells.
+        let timeout = error.kind() == object_store::client::HttpErrorKind::Timeout;
+        return Some(if timeout { Transport::Timeout } else { Transport::Broken });
     }
-}
-
-#[cfg(not(feature = "cloud"))]
-fn transport(_error: &(dyn StdError + 'static)) -> Option<Transport> {
-    None
+    match error.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::TimedOut => Some(Transport::Timeout),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
+            Some(Transport::Broken)
+        }
+        _ => None,
+    }
 }
 
 /// An HTTP answer that is no success, as `object_store` words it.
@@ -197,7 +206,9 @@ mod tests {
     }
 
     fn answer(status: &str, body: &str) -> object_store::Error {
-        theirs(&format!("Error performing PUT https://b/k in 3ms - Server returned non-2xx status code: {status}: {body}"))
+        theirs(&format!(
+            "Error performing PUT https://b/k in 3ms - Server returned non-2xx status code: {status}: {body}"
+        ))
     }
 
     #[rstest]
@@ -221,7 +232,8 @@ mod tests {
     fn a_quoted_request_is_not_passed_on() {
         let body = "<Error><Code>SignatureDoesNotMatch</Code><Message>The signature does not match.</Message>\
                     <CanonicalRequest>x-amz-security-token:s3cr3t</CanonicalRequest></Error>";
-        let error = store_error("write", &Key::new("k").unwrap(), &Location::new("s3://b"), &answer("403 Forbidden", body));
+        let error =
+            store_error("write", &Key::new("k").unwrap(), &Location::new("s3://b"), &answer("403 Forbidden", body));
         let told = format!("{error} {error:?} {}", error.cause().unwrap());
         assert!(told.contains("The signature does not match."));
         assert!(!told.contains("s3cr3t"), "{told}");

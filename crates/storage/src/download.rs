@@ -23,8 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 struct Object {
     key: Key,
     path: Path,
-    bytes: u64,
-    e_tag: Option<String>,
+    meta: ObjectMeta,
 }
 
 /// The bytes of `key`, or of a range of it. The first request is made, and answered, before this returns.
@@ -35,7 +34,7 @@ pub(crate) async fn open(inner: Arc<Inner>, key: Key, range: Option<Range<u64>>)
     let path = inner.path(&key)?;
     let (start, end) = range.as_ref().map_or((0, u64::MAX), |range| (range.start, range.end));
     let first = start..end.min(start.saturating_add(inner.transfer.read_bytes));
-    let (first, meta) = match fetch(&inner, &key, &path, first).await {
+    let (first, meta) = match fetch(&inner, &key, &path, first, None).await {
         Ok(answer) => answer,
         // No store serves a range that begins at the end of an object, be it empty or not: is it that?
         Err(error) if error.kind() == ErrorKind::Other => {
@@ -49,7 +48,7 @@ pub(crate) async fn open(inner: Arc<Inner>, key: Key, range: Option<Range<u64>>)
         return Err(out_of_range(&inner, &key, start..end, meta.size));
     }
     let next = start + first.len() as u64;
-    let object = Arc::new(Object { key, path, bytes: meta.size, e_tag: meta.e_tag });
+    let object = Arc::new(Object { key, path, meta });
     let rest = Rest { inner, object, unasked: next..end, asked: VecDeque::new() };
     let rest = stream::try_unfold(rest, |mut rest| async move { Ok(rest.next().await?.map(|piece| (piece, rest))) });
     Ok(stream::once(std::future::ready(Ok(first))).chain(rest).boxed())
@@ -85,7 +84,11 @@ impl Rest {
             let end = self.unasked.end.min(self.unasked.start + self.inner.transfer.read_bytes);
             let range = std::mem::replace(&mut self.unasked.start, end)..end;
             let (inner, object) = (Arc::clone(&self.inner), Arc::clone(&self.object));
-            let request = tokio::spawn(async move { fetch_again(&inner, &object, range).await });
+            let request = tokio::spawn(async move {
+                // All that was seen of the object makes sure that this is of the same version.
+                let seen = Some(object.meta.clone());
+                fetch(&inner, &object.key, &object.path, range, seen).await.map(|(bytes, _)| bytes)
+            });
             self.asked.push_back(AbortOnDropHandle::new(request));
         }
         // Awaited in its place, so that a future that is dropped loses nothing.
@@ -103,20 +106,16 @@ impl Rest {
     }
 }
 
-/// A further range of an object: of the same version as the first.
-async fn fetch_again(inner: &Inner, object: &Object, range: Range<u64>) -> Result<Bytes> {
-    let (bytes, meta) = fetch(inner, &object.key, &object.path, range).await?;
-    let replaced = meta.size != object.bytes || (meta.e_tag.is_some() && meta.e_tag != object.e_tag);
-    if replaced {
-        return Err(Error::Changed { key: object.key.to_string(), location: inner.location.clone() });
-    }
-    Ok(bytes)
-}
-
 /// The bytes of `range`, up to the object's end. Tried again, from the byte where it broke, until patience ends.
-async fn fetch(inner: &Inner, key: &Key, path: &Path, range: Range<u64>) -> Result<(Bytes, ObjectMeta)> {
-    let mut got = BytesMut::with_capacity(0);
-    let mut seen: Option<ObjectMeta> = None;
+/// A store that has not answered at all yet gets no more than the client's own few retries: it may not be there.
+async fn fetch(
+    inner: &Inner,
+    key: &Key,
+    path: &Path,
+    range: Range<u64>,
+    mut seen: Option<ObjectMeta>,
+) -> Result<(Bytes, ObjectMeta)> {
+    let mut got = BytesMut::new();
     let mut pause = Duration::from_millis(100);
     let mut waiting_since = Instant::now();
     loop {
@@ -131,9 +130,10 @@ async fn fetch(inner: &Inner, key: &Key, path: &Path, range: Range<u64>) -> Resu
         if got.len() > had {
             (waiting_since, pause) = (Instant::now(), Duration::from_millis(100));
         }
+        let out_of_patience = seen.is_none() || waiting_since.elapsed() + pause > inner.transfer.patience;
         let give_up = match &error {
-            Broken::Store(error) => !Facts::of(error).is_passing() || waiting_since.elapsed() + pause > inner.transfer.patience,
-            Broken::Short => waiting_since.elapsed() + pause > inner.transfer.patience,
+            Broken::Store(error) => out_of_patience || !Facts::of(error).is_passing(),
+            Broken::Short => out_of_patience,
             Broken::Replaced => true,
         };
         if give_up {

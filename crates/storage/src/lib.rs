@@ -41,12 +41,12 @@ mod object;
 mod storage;
 mod upload;
 
-#[cfg(feature = "cloud")]
-pub use cloud::Network;
 #[cfg(feature = "azure")]
 pub use cloud::AzureSettings;
 #[cfg(feature = "gcp")]
 pub use cloud::GcsSettings;
+#[cfg(feature = "cloud")]
+pub use cloud::Network;
 #[cfg(feature = "aws")]
 pub use cloud::{Encryption, S3Settings, fixed_credentials};
 pub use disk::DiskStorage;
@@ -57,12 +57,12 @@ pub use key::Key;
 pub use location::Location;
 pub use multipart::PartRules;
 pub use object::{ObjectStorage, Transfer};
+#[cfg(feature = "aws")]
+pub use object_store::aws::{AwsCredential, AwsCredentialProvider};
 #[cfg(feature = "azure")]
 pub use object_store::azure::{AzureCredential, AzureCredentialProvider};
 #[cfg(feature = "gcp")]
 pub use object_store::gcp::{GcpCredential, GcpCredentialProvider};
-#[cfg(feature = "aws")]
-pub use object_store::aws::{AwsCredential, AwsCredentialProvider};
 #[cfg(feature = "cloud")]
 pub use object_store::{CredentialProvider, Error as ObjectStoreError};
 pub use storage::{ByteStream, Created, ObjectInfo, ObjectWriter, Storage, Support, Unfinished, WriteOptions};

@@ -16,8 +16,10 @@
 //!   again for safety. An object that grows beyond that fails with [`crate::Error::TooLarge`]. Without an
 //!   estimate the ceiling is 312 GiB (32 MiB × 10,000).
 //! - where they **need not be**, they grow: the first half of the parts have the size the estimate asks
-//!   for, then each further tenth doubles it. The ceiling is 6.7 times the estimate, and never less than
-//!   523 GiB (107 TB are beyond any store's limit for one object).
+//!   for, then each further tenth doubles it. The ceiling is 6.7 times the estimate, and never less than 523 GiB.
+//!
+//! Memory is one part being filled plus those on their way: 40 MiB for objects of up to some 40 GiB, and twice
+//! the part beyond, which the limits leave no way around (some 220 MiB for 1 TiB).
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -53,7 +55,8 @@ impl PartRules {
     /// Scaleway Object Storage.
     pub const SCALEWAY: Self = Self { max_parts: 1_000, ..Self::S3 };
     /// Azure Blob Storage.
-    pub const AZURE: Self = Self { max_parts: 50_000, min_part_bytes: 1, max_part_bytes: 4_000 * MIB, equal_sizes: false };
+    pub const AZURE: Self =
+        Self { max_parts: 50_000, min_part_bytes: 1, max_part_bytes: 4_000 * MIB, equal_sizes: false };
 
     /// The rules of the S3 server at `host`; `None` is Amazon's own.
     pub fn of_s3_host(host: Option<&str>) -> Self {

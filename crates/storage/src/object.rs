@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use object_store::Error as Theirs;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
@@ -17,8 +18,8 @@ use crate::classify::{Facts, store_error};
 use crate::download;
 use crate::upload::Upload;
 use crate::{
-    ByteStream, Created, DiskStorage, Error, ErrorKind, Key, Location, ObjectInfo, ObjectWriter, PartRules, Result, Storage,
-    StorageExt, Support, Unfinished, WriteOptions,
+    ByteStream, Created, DiskStorage, Error, ErrorKind, Key, Location, ObjectInfo, ObjectWriter, PartRules, Result,
+    Storage, StorageExt, Support, Unfinished, WriteOptions,
 };
 
 /// How often a creation whose answer was lost, or that met another, is tried.
@@ -82,7 +83,7 @@ impl Default for Transfer {
             part_rules: PartRules::S3_COMPATIBLE,
             read_bytes: 16 * 1024 * 1024,
             reads_in_flight: 3,
-            patience: Duration::from_secs(600),
+            patience: Duration::from_mins(10),
         }
     }
 }
@@ -131,13 +132,10 @@ impl ObjectStorage {
     pub fn below(&self, prefix: &Key) -> Result<Self> {
         let whole = Key::root().join(self.inner.prefix.as_ref()).unwrap_or_else(|_| Key::root());
         let joined = if prefix.is_root() { whole } else { whole.join(prefix.as_str())? };
-        let location = match prefix.is_root() {
-            true => self.inner.location.clone(),
-            false => Location::new(format!("{}/{prefix}", self.inner.location)),
-        };
+        let location = format!("{}/{prefix}", self.inner.location).trim_end_matches('/').to_owned();
         let inner = Inner {
             clients: self.inner.clients.clone(),
-            location,
+            location: Location::new(location),
             prefix: parse(&joined),
             transfer: self.inner.transfer.clone(),
             conditional: Arc::clone(&self.inner.conditional),
@@ -191,13 +189,11 @@ impl Storage for ObjectStorage {
         loop {
             attempt += 1;
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            let error = match self.inner.clients.once.put_opts(&path, bytes.clone().into(), options).await {
-                Ok(_) => return Ok(Created::Created),
-                Err(error) => error,
+            let Err(error) = self.inner.clients.once.put_opts(&path, bytes.clone().into(), options).await else {
+                return Ok(Created::Created);
             };
             let facts = Facts::of(&error);
             let ours = || self.inner.error("create", key, &error);
-            use object_store::Error as Theirs;
             match &error {
                 Theirs::AlreadyExists { .. } | Theirs::Precondition { .. } | Theirs::NotModified { .. } => {
                     let found = if answer_lost { self.holds(key, &bytes).await } else { self.exists(key).await };
@@ -284,7 +280,11 @@ impl Storage for ObjectStorage {
     async fn unfinished(&self, begun_before_ms: i64) -> Result<Option<Vec<Unfinished>>> {
         let inner = &self.inner;
         let Some(uploads) = &inner.uploads else { return Ok(None) };
-        let found = match uploads.list(&inner.prefix).await.map_err(|error| inner.error("list unfinished uploads", &Key::root(), &error)) {
+        let found = match uploads
+            .list(&inner.prefix)
+            .await
+            .map_err(|error| inner.error("list unfinished uploads", &Key::root(), &error))
+        {
             Ok(found) => found,
             Err(Error::Unsupported { .. }) => return Ok(None),
             Err(error) => return Err(error),

@@ -39,7 +39,7 @@ pub(crate) struct Upload {
     parts: u32,
     written_bytes: u64,
     /// Begun with the second part.
-    upload: Option<Box<dyn MultipartUpload>>,
+    multipart: Option<Box<dyn MultipartUpload>>,
     in_flight: Landing,
     failed: bool,
     /// For what is left to do when this is dropped.
@@ -62,7 +62,7 @@ impl Upload {
             part: PutPayloadMut::new(),
             parts: 0,
             written_bytes: 0,
-            upload: None,
+            multipart: None,
             in_flight: JoinSet::new(),
             failed: false,
             runtime: Handle::current(),
@@ -96,15 +96,15 @@ impl Upload {
                 ),
             });
         }
-        if self.upload.is_none() {
-            let options = self.inner.multipart_options(self.attributes.clone());
+        if self.multipart.is_none() {
+            let options = multipart_options(&self.inner, self.attributes.clone());
             let begun = self.inner.clients.patient.put_multipart_opts(&self.path, options).await;
-            self.upload = Some(begun.map_err(|error| self.error(&error))?);
+            self.multipart = Some(begun.map_err(|error| self.error(&error))?);
         }
         while self.in_flight.len() >= self.plan.in_flight(self.parts) {
             self.one_landed().await?;
         }
-        let upload = self.upload.as_mut().expect("it was begun above");
+        let upload = self.multipart.as_mut().expect("it was begun above");
         let payload = std::mem::take(&mut self.part).freeze();
         self.in_flight.spawn(upload.put_part(payload));
         self.parts += 1;
@@ -121,10 +121,15 @@ impl Upload {
     }
 
     async fn complete(&mut self) -> Result<ObjectInfo> {
-        let stored = if self.upload.is_none() {
+        let stored = if self.multipart.is_none() {
             let payload = std::mem::take(&mut self.part).freeze();
             let options = PutOptions { attributes: self.attributes.clone(), ..PutOptions::default() };
-            self.inner.clients.patient.put_opts(&self.path, payload, options).await.map_err(|error| self.error(&error))?
+            self.inner
+                .clients
+                .patient
+                .put_opts(&self.path, payload, options)
+                .await
+                .map_err(|error| self.error(&error))?
         } else {
             self.hand_over().await?;
             while !self.in_flight.is_empty() {
@@ -146,10 +151,10 @@ impl Upload {
 
     /// Makes one object of the parts.
     async fn join(&mut self) -> Result<PutResult> {
-        let upload = self.upload.as_mut().expect("only called when it was begun");
+        let upload = self.multipart.as_mut().expect("only called when it was begun");
         let error = match upload.complete().await {
             Ok(stored) => {
-                self.upload = None;
+                self.multipart = None;
                 return Ok(stored);
             }
             Err(error) => self.error(&error),
@@ -161,7 +166,7 @@ impl Upload {
                 if found.bytes == self.written_bytes
                     && found.e_tag.as_deref().is_some_and(|tag| tag.trim_matches('"').ends_with(&made_of_parts)) =>
             {
-                self.upload = None;
+                self.multipart = None;
                 Ok(PutResult { e_tag: found.e_tag, version: None, extensions: object_store::Extensions::default() })
             }
             _ => Err(error),
@@ -201,7 +206,7 @@ impl ObjectWriter for Upload {
     }
 
     async fn abort(mut self: Box<Self>) -> Result<()> {
-        let Some(upload) = self.upload.take() else { return Ok(()) };
+        let Some(upload) = self.multipart.take() else { return Ok(()) };
         let given_up = give_up(upload, std::mem::take(&mut self.in_flight)).await;
         given_up.map_err(|error| self.inner.error("give up", &self.key, &error))
     }
@@ -232,7 +237,7 @@ async fn give_up(mut upload: Box<dyn MultipartUpload>, mut in_flight: Landing) -
 impl Drop for Upload {
     /// Removes the parts of an upload that was neither finished nor given up, as far as there is time for it.
     fn drop(&mut self) {
-        let Some(upload) = self.upload.take() else { return };
+        let Some(upload) = self.multipart.take() else { return };
         let in_flight = std::mem::take(&mut self.in_flight);
         let (location, key) = (self.inner.location.clone(), self.key.clone());
         self.runtime.spawn(async move {
@@ -254,15 +259,13 @@ impl fmt::Debug for Upload {
     }
 }
 
-impl Inner {
-    #[cfg(feature = "cloud")]
-    fn multipart_options(&self, attributes: Attributes) -> PutMultipartOptions {
-        let policy = crate::cloud::PartRetry { patience: self.transfer.patience };
-        PutMultipartOptions { attributes, ..PutMultipartOptions::default() }.with_retry_policy(Arc::new(policy))
-    }
+#[cfg(feature = "cloud")]
+fn multipart_options(inner: &Inner, attributes: Attributes) -> PutMultipartOptions {
+    let policy = crate::cloud::PartRetry { patience: inner.transfer.patience };
+    PutMultipartOptions { attributes, ..PutMultipartOptions::default() }.with_retry_policy(Arc::new(policy))
+}
 
-    #[cfg(not(feature = "cloud"))]
-    fn multipart_options(&self, attributes: Attributes) -> PutMultipartOptions {
-        PutMultipartOptions { attributes, ..PutMultipartOptions::default() }
-    }
+#[cfg(not(feature = "cloud"))]
+fn multipart_options(_inner: &Inner, attributes: Attributes) -> PutMultipartOptions {
+    PutMultipartOptions { attributes, ..PutMultipartOptions::default() }
 }

@@ -57,7 +57,7 @@ impl AzureSettings {
     pub fn connect(&self) -> Result<ObjectStorage> {
         let build = |patience| {
             let built = self.builder(patience)?.build();
-            built.map_err(|error| self.invalid(crate::classify::Facts::of(&error).cause.text))
+            built.map_err(|error| self.refused(&error))
         };
         let clients = Clients {
             patient: Arc::new(build(Patience::Patient)?),
@@ -68,17 +68,22 @@ impl AzureSettings {
         Ok(ObjectStorage::assemble(clients, &self.prefix, self.location(), transfer))
     }
 
+    fn refused(&self, error: &object_store::Error) -> Error {
+        self.invalid(crate::classify::Facts::of(error).cause.text)
+    }
+
     fn invalid(&self, reason: String) -> Error {
         Error::Invalid { location: self.location(), reason }
     }
 
     fn builder(&self, patience: Patience) -> Result<MicrosoftAzureBuilder> {
         let plain_http = self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let client = self.network.client_options(plain_http).map_err(|error| self.refused(&error))?;
         let mut builder = MicrosoftAzureBuilder::new()
             .with_account(&self.account)
             .with_container_name(&self.container)
             .with_retry(self.network.retries(patience))
-            .with_client_options(self.network.client_options(plain_http))
+            .with_client_options(client)
             .with_http_connector(Watch::new(&self.network));
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use object_store::client::HttpErrorKind;
 use object_store::retry::{RetryContext, RetryFailure, RetryPolicy};
-use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 
 #[cfg(feature = "azure")]
 pub use self::azure::AzureSettings;
@@ -45,6 +45,8 @@ pub struct Network {
     /// How often a request that carries bulk data is tried again, with pauses of up to 15 s; after that,
     /// [`crate::Transfer::patience`] decides.
     pub bulk_retries: usize,
+    /// Certificates, as PEM, of authorities that are trusted beside those of the system.
+    pub root_certificates_pem: Vec<String>,
 }
 
 impl Default for Network {
@@ -52,10 +54,11 @@ impl Default for Network {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
-            stall_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_mins(1),
             min_upload_rate: 32 * 1024,
             quick_retries: 3,
             bulk_retries: 10,
+            root_certificates_pem: Vec::new(),
         }
     }
 }
@@ -69,11 +72,16 @@ pub(crate) enum Patience {
 }
 
 impl Network {
-    pub(crate) fn client_options(&self, allow_http: bool) -> ClientOptions {
-        ClientOptions::new()
+    pub(crate) fn client_options(&self, allow_http: bool) -> object_store::Result<ClientOptions> {
+        let mut options = ClientOptions::new()
             .with_timeout_disabled()
             .with_connect_timeout(self.connect_timeout)
-            .with_allow_http(allow_http)
+            .with_allow_http(allow_http);
+        for pem in &self.root_certificates_pem {
+            let certificates = Certificate::from_pem_bundle(pem.as_bytes())?;
+            options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
+        }
+        Ok(options)
     }
 
     pub(crate) fn retries(&self, patience: Patience) -> RetryConfig {
@@ -83,7 +91,7 @@ impl Network {
             Patience::Once => (0, Duration::ZERO),
         };
         let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff, base: 2.0 };
-        RetryConfig { backoff, max_retries, retry_timeout: Duration::from_secs(180) }
+        RetryConfig { backoff, max_retries, retry_timeout: Duration::from_mins(3) }
     }
 }
 

@@ -95,7 +95,7 @@ impl S3Settings {
         }
         let endpoint = self.bucket_endpoint().map_err(invalid)?;
         let build = |patience| {
-            let built = self.builder(endpoint.as_ref(), patience).build();
+            let built = self.builder(endpoint.as_ref(), patience).and_then(AmazonS3Builder::build);
             built.map_err(|error| invalid(crate::classify::Facts::of(&error).cause.text))
         };
         let patient = Arc::new(build(Patience::Patient)?);
@@ -107,14 +107,15 @@ impl S3Settings {
         let rules = self.part_rules.unwrap_or_else(|| PartRules::of_s3_host(self.host().as_deref()));
         let transfer = Transfer { part_rules: rules, ..self.transfer.clone() };
         let clients = Clients { patient, quick, once };
-        let storage = ObjectStorage::assemble(clients, &self.prefix, location.clone(), transfer).with_unfinished(Arc::new(listing));
+        let storage = ObjectStorage::assemble(clients, &self.prefix, location.clone(), transfer)
+            .with_unfinished(Arc::new(listing));
         if !self.conditional_writes {
             storage.inner.learn(crate::Support::No);
         }
         Ok(storage)
     }
 
-    fn builder(&self, endpoint: Option<&Endpoint>, patience: Patience) -> AmazonS3Builder {
+    fn builder(&self, endpoint: Option<&Endpoint>, patience: Patience) -> object_store::Result<AmazonS3Builder> {
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&self.bucket)
             .with_region(&self.region)
@@ -124,7 +125,7 @@ impl S3Settings {
             // One request per deletion: every server knows it, the bulk request not.
             .with_disable_bulk_delete(true)
             .with_retry(self.network.retries(patience))
-            .with_client_options(self.network.client_options(self.plain_http()))
+            .with_client_options(self.network.client_options(self.plain_http())?)
             .with_http_connector(Watch::new(&self.network));
         if let Some(Endpoint(url)) = endpoint {
             builder = builder.with_endpoint(url);
@@ -137,14 +138,15 @@ impl S3Settings {
             Encryption::Auto => Encryption::BucketDefault,
             chosen => chosen.clone(),
         };
-        match encryption {
+        Ok(match encryption {
             Encryption::Aes256 => {
-                let setting: AmazonS3ConfigKey = "aws_server_side_encryption".parse().expect("object_store knows this key");
+                let setting: AmazonS3ConfigKey =
+                    "aws_server_side_encryption".parse().expect("object_store knows this key");
                 builder.with_config(setting, "AES256")
             }
             Encryption::Kms(key) => builder.with_sse_kms_encryption(key),
             Encryption::Auto | Encryption::BucketDefault => builder,
-        }
+        })
     }
 
     fn host(&self) -> Option<String> {
@@ -236,7 +238,8 @@ mod tests {
         let own = S3Settings { endpoint: Some("http://127.0.0.1:9000/".to_owned()), ..settings() };
         assert!(own.is_path_style() && !own.is_amazon() && own.plain_http());
         assert_eq!(endpoint(&own).unwrap(), "http://127.0.0.1:9000");
-        let host = S3Settings { endpoint: Some("https://s3.example.com".to_owned()), path_style: Some(false), ..settings() };
+        let host =
+            S3Settings { endpoint: Some("https://s3.example.com".to_owned()), path_style: Some(false), ..settings() };
         assert_eq!(endpoint(&host).unwrap(), "https://bucket.s3.example.com");
         let china = S3Settings { region: "cn-north-1".to_owned(), ..settings() };
         assert_eq!(endpoint(&china).unwrap(), "https://bucket.s3.cn-north-1.amazonaws.com.cn");

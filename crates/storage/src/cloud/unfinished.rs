@@ -17,7 +17,7 @@ use crate::object::UnfinishedUploads;
 use crate::{Key, Unfinished};
 
 /// How long a signed URL is good.
-const GOOD_FOR: Duration = Duration::from_secs(120);
+const GOOD_FOR: Duration = Duration::from_mins(2);
 /// How often a request is made in all.
 const ATTEMPTS: u32 = 4;
 
@@ -29,7 +29,7 @@ pub(super) struct MultipartListing {
 
 impl MultipartListing {
     pub(super) fn new(s3: S3Client, network: &Network, plain_http: bool) -> object_store::Result<Self> {
-        let http = Watch::new(network).connect(&network.client_options(plain_http))?;
+        let http = Watch::new(network).connect(&network.client_options(plain_http)?)?;
         Ok(Self { s3, http })
     }
 
@@ -107,9 +107,17 @@ fn upload(element: &str) -> Option<Unfinished> {
 /// The text of the first element of that name.
 fn tag(xml: &str, name: &str) -> Option<String> {
     let text = between(xml, &format!("<{name}>"), &format!("</{name}>"))?;
-    let text = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&#39;", "'"), ("&#34;", "\""), ("&amp;", "&")]
-        .iter()
-        .fold(text, |text, (escaped, plain)| text.replace(escaped, plain));
+    let text = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&#39;", "'"),
+        ("&#34;", "\""),
+        ("&amp;", "&"),
+    ]
+    .iter()
+    .fold(text, |text, (escaped, plain)| text.replace(escaped, plain));
     Some(text)
 }
 

@@ -14,7 +14,7 @@ use crate::cloud::Network;
 use crate::object::StorageClass;
 
 /// Joining the parts of a large object may take stores minutes.
-const JOINING: Duration = Duration::from_secs(600);
+const JOINING: Duration = Duration::from_mins(10);
 /// Where stores tell an object's storage class.
 const STORAGE_CLASS: [&str; 3] = ["x-amz-storage-class", "x-goog-storage-class", "x-ms-access-tier"];
 /// More of an error's body than that is of no use to anybody.
@@ -51,7 +51,7 @@ struct Watched {
 
 /// No answer within the time that was due to the request.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within {} s", .0.as_secs())]
+#[error("no answer within {0:?}")]
 struct Silence(Duration);
 
 #[async_trait]
@@ -77,14 +77,17 @@ impl HttpService for Watched {
             }
             return Ok(HttpResponse::from_parts(parts, body));
         }
-        let region = parts.headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).map(str::to_owned);
+        let region =
+            parts.headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).map(str::to_owned);
         if let Some(region) = region.filter(|_| parts.status.is_redirection()) {
             // A redirection elsewhere is of no use, since the signature names the region: say so instead.
             parts.status = parts.status.as_u16().max(400).try_into().expect("400 is a status");
             let message = format!("the bucket is in region {region}");
             return Ok(HttpResponse::from_parts(parts, error_body("PermanentRedirect", &message).into()));
         }
-        let body = tokio::time::timeout(self.network.stall_timeout, body.bytes()).await.unwrap_or_else(|_| Ok(Bytes::new()))?;
+        let body = tokio::time::timeout(self.network.stall_timeout, body.bytes())
+            .await
+            .unwrap_or_else(|_| Ok(Bytes::new()))?;
         Ok(HttpResponse::from_parts(parts, essence(&body).into()))
     }
 }
@@ -117,9 +120,11 @@ mod tests {
 
     #[test]
     fn only_code_and_message_are_kept() {
-        let xml = b"<?xml?><Error><Code>AccessDenied</Code><Message>no</Message><StringToSign>token</StringToSign></Error>";
+        let xml =
+            b"<?xml?><Error><Code>AccessDenied</Code><Message>no</Message><StringToSign>token</StringToSign></Error>";
         assert_eq!(essence(xml), "<Error><Code>AccessDenied</Code><Message>no</Message></Error>");
-        let json = br#"{"error": {"code": 403, "message": "no access", "errors": [{"reason" : "forbidden", "x": "token"}]}}"#;
+        let json =
+            br#"{"error": {"code": 403, "message": "no access", "errors": [{"reason" : "forbidden", "x": "token"}]}}"#;
         assert_eq!(essence(json), "<Error><Code>forbidden</Code><Message>no access</Message></Error>");
         assert_eq!(essence(b"<html>token</html>"), "");
     }

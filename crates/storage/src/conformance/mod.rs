@@ -65,7 +65,8 @@ impl Suite<'_> {
         assert_eq!(error.kind(), ErrorKind::NotFound, "head {when}: {}", told(&error));
         let error = self.storage.read(key, None).await.err().unwrap_or_else(|| panic!("{key} can be read {when}"));
         assert_eq!(error.kind(), ErrorKind::NotFound, "read {when}: {}", told(&error));
-        let error = self.storage.read(key, Some(0..1)).await.err().unwrap_or_else(|| panic!("{key} can be read {when}"));
+        let error =
+            self.storage.read(key, Some(0..1)).await.err().unwrap_or_else(|| panic!("{key} can be read {when}"));
         assert_eq!(error.kind(), ErrorKind::NotFound, "ranged read {when}: {}", told(&error));
         assert!(!self.storage.exists(key).await.expect("a missing object is no error"), "{key} exists {when}");
         let parent = key.parent().expect("the suite's keys have parents");

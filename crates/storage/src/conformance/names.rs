@@ -26,7 +26,14 @@ impl Suite<'_> {
     }
 
     pub(super) async fn listing(&self) {
-        let names = ["listing/a/b/1", "listing/a/b/c/2", "listing/a/bc/3", "listing/a/b-c", "listing/a/b.meta", "listing/a b/4"];
+        let names = [
+            "listing/a/b/1",
+            "listing/a/b/c/2",
+            "listing/a/bc/3",
+            "listing/a/b-c",
+            "listing/a/b.meta",
+            "listing/a b/4",
+        ];
         for name in names {
             self.put(&self.key(name), "listed").await;
         }
@@ -74,7 +81,10 @@ impl Suite<'_> {
         ];
         for name in names {
             let key = self.key(name);
-            self.storage.put(&key, name.to_owned().into()).await.unwrap_or_else(|error| panic!("{name:?}: {}", told(&error)));
+            self.storage
+                .put(&key, name.to_owned().into())
+                .await
+                .unwrap_or_else(|error| panic!("{name:?}: {}", told(&error)));
             assert_eq!(self.text(&key).await, name, "it is read by its name");
             assert_eq!(self.storage.head(&key).await.expect("head").bytes, name.len() as u64, "{name:?}");
         }

@@ -21,7 +21,11 @@ impl Suite<'_> {
         assert_eq!((info.key.clone(), info.bytes), (key.clone(), 13), "what finish tells");
         assert_eq!(self.text(&key).await, "one two three");
         let seen = self.storage.head(&key).await.expect("head");
-        assert_eq!((seen.key.clone(), seen.bytes, seen.e_tag.clone()), (key.clone(), 13, info.e_tag), "what head tells");
+        assert_eq!(
+            (seen.key.clone(), seen.bytes, seen.e_tag.clone()),
+            (key.clone(), 13, info.e_tag),
+            "what head tells"
+        );
         assert!(seen.modified_ms > 1_600_000_000_000, "the store's clock tells a time: {}", seen.modified_ms);
         let listed = self.storage.list_all(&self.key("whole")).await.expect("a listing");
         assert_eq!(listed.len(), 1);

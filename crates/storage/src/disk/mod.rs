@@ -25,7 +25,8 @@ use self::dir::{Dir, Kind, Stat};
 use self::writer::DiskWriter;
 use crate::classify::io_error;
 use crate::{
-    ByteStream, Created, Error, Key, Location, ObjectInfo, ObjectWriter, Result, Storage, Support, Unfinished, WriteOptions,
+    ByteStream, Created, Error, Key, Location, ObjectInfo, ObjectWriter, Result, Storage, Support, Unfinished,
+    WriteOptions,
 };
 
 /// Between a hidden dot, the object's name, and a random number: the mark of temporary names.
@@ -64,7 +65,7 @@ impl DiskStorage {
 
     /// The store that begins at `prefix` within this one.
     pub fn below(&self, prefix: &Key) -> Result<Self> {
-        Self::open(self.place.root.join(prefix.as_str()))
+        if prefix.is_root() { Ok(self.clone()) } else { Self::open(self.place.root.join(prefix.as_str())) }
     }
 
     /// Runs `work` where blocking is allowed and names its error.

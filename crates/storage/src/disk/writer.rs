@@ -104,7 +104,8 @@ impl DiskWriter {
                 stored_bytes: stat.bytes,
             });
         }
-        let partial = self.partial.clone().expect("only link and finish take the temporary name, and they end the writer");
+        let partial =
+            self.partial.clone().expect("only link and finish take the temporary name, and they end the writer");
         Ok((partial, stat))
     }
 

@@ -62,7 +62,7 @@ async fn an_unfinished_file_is_hidden_found_and_swept() {
     let found = storage.unfinished(i64::MAX).await.unwrap().unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].key.as_str(), format!("daily/{name}"));
-    let hour_ago = (SystemTime::now() - Duration::from_secs(3600)).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let hour_ago = (SystemTime::now() - Duration::from_hours(1)).duration_since(SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(storage.sweep_unfinished(hour_ago.as_millis() as i64).await.unwrap(), 0, "too young");
 
     // As after a SIGKILL: nobody is left to tidy up.

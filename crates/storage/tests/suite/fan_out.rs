@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use pgkeep_storage::{
-    DiskStorage, Error, FanOut, Key, Location, ObjectInfo, ObjectStorage, ObjectWriter, Result, Storage, StorageExt, WriteOptions,
+    DiskStorage, Error, FanOut, Key, Location, ObjectInfo, ObjectStorage, ObjectWriter, Result, Storage, StorageExt,
+    WriteOptions,
 };
 
 /// Takes that many writes, then none.
@@ -63,7 +64,8 @@ async fn giving_up_leaves_nothing_anywhere() {
     let memory = ObjectStorage::memory();
     let key = Key::new("a").unwrap();
     let options = WriteOptions::default();
-    let mut sinks = FanOut::new(vec![disk.write(&key, &options).await, memory.write(&key, &options).await, Err(failure())]);
+    let mut sinks =
+        FanOut::new(vec![disk.write(&key, &options).await, memory.write(&key, &options).await, Err(failure())]);
     sinks.write("never seen".into()).await;
     assert!(sinks.abort().await.into_iter().all(|outcome| outcome.is_ok()));
     assert!(!disk.exists(&key).await.unwrap());

@@ -70,8 +70,12 @@ impl S3Server {
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state =
-            Arc::new(State { root, rules: Mutex::default(), requests: Mutex::default(), conditional: tokio::sync::Mutex::default() });
+        let state = Arc::new(State {
+            root,
+            rules: Mutex::default(),
+            requests: Mutex::default(),
+            conditional: tokio::sync::Mutex::default(),
+        });
         let accepting = tokio::spawn(accept(listener, service, Arc::clone(&state)));
         Self { address, state, accepting }
     }
@@ -90,15 +94,16 @@ impl S3Server {
         self.settings().connect().unwrap()
     }
 
-    /// A client that loses patience within a second.
+    /// A client that loses patience within seconds.
     pub(crate) fn impatient(&self) -> S3Settings {
         let mut settings = self.settings();
         settings.network = Network {
             connect_timeout: Duration::from_secs(2),
-            stall_timeout: Duration::from_millis(400),
+            stall_timeout: Duration::from_secs(2),
             min_upload_rate: 1 << 30,
             quick_retries: 0,
             bulk_retries: 0,
+            ..Network::default()
         };
         settings.transfer.patience = Duration::ZERO;
         settings
@@ -141,7 +146,11 @@ async fn accept(listener: TcpListener, service: S3Service, state: Arc<State>) {
     }
 }
 
-async fn answer(service: S3Service, state: Arc<State>, request: Request<Incoming>) -> Result<Response<s3s::Body>, Broken> {
+async fn answer(
+    service: S3Service,
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<s3s::Body>, Broken> {
     let range = request.headers().get("range").map(|range| format!(" {}", range.to_str().unwrap())).unwrap_or_default();
     let line = format!("{} {}{range}", request.method(), request.uri());
     state.requests.lock().unwrap().push(line.clone());
