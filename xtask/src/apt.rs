@@ -16,16 +16,12 @@ pub(crate) fn install(packages: &[&str]) -> Result {
     }
     println!("==> installing {list}");
     run(Command::new("apt-get").args(["-q", "update"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
-    run(Command::new("apt-get")
-        .args(["-q", "install", "-y"])
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive"))
+    run(Command::new("apt-get").args(["-q", "install", "-y"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 /// Whether this machine runs Debian itself, not a relative of it.
 pub(crate) fn is_debian() -> bool {
-    fs::read_to_string("/etc/os-release")
-        .is_ok_and(|text| text.lines().any(|line| line == "ID=debian"))
+    fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|line| line == "ID=debian"))
 }
 
 /// The Debian mirror this machine's apt uses for its main archive; none on other systems.
@@ -38,10 +34,7 @@ pub(crate) fn debian_mirror() -> Option<String> {
         files.extend(directory.flatten().map(|entry| entry.path()));
     }
     files.sort();
-    files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .find_map(|text| text.lines().find_map(mirror_of_line))
+    files.iter().filter_map(|file| fs::read_to_string(file).ok()).find_map(|text| text.lines().find_map(mirror_of_line))
 }
 
 /// Both formats: `deb [options] URI suite main` and `URIs: URI`.

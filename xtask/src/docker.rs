@@ -31,11 +31,9 @@ pub(crate) fn ensure() -> Result {
         return Ok(());
     }
     if !is_root() {
-        return Err(
-            "the Docker engine does not answer; start it and let this user use it:\n  \
+        return Err("the Docker engine does not answer; start it and let this user use it:\n  \
              sudo systemctl start docker && sudo usermod -aG docker $USER"
-                .into(),
-        );
+            .into());
     }
     start()
 }
@@ -61,7 +59,7 @@ fn start() -> Result {
         .stderr(same_log)
         .spawn()
         .map_err(|error| format!("cannot start dockerd: {error}"))?;
-    if answers_within(Duration::from_secs(60)) {
+    if answers_within(Duration::from_mins(1)) {
         Ok(())
     } else {
         Err(format!("dockerd does not answer; its log is {}", path.display()).into())

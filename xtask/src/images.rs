@@ -78,8 +78,7 @@ impl Recipe {
 /// Builds the images that are missing or out of date, and unpacks the client tools of each.
 pub(crate) fn ensure() -> Result {
     docker::ensure()?;
-    let mut recipes: Vec<Recipe> =
-        POSTGRES.iter().map(|(major, suite)| Recipe::postgres(*major, suite)).collect();
+    let mut recipes: Vec<Recipe> = POSTGRES.iter().map(|(major, suite)| Recipe::postgres(*major, suite)).collect();
     recipes.push(Recipe::ceph());
     for recipe in &recipes {
         if label_of(&recipe.name).as_deref() == Some(recipe.digest().as_str()) {
@@ -113,13 +112,13 @@ fn build(recipe: &Recipe) -> Result {
 }
 
 fn install_and_commit(recipe: &Recipe, base: &str, container: &str) -> Result {
-    let mut install = docker([
-        "run", "--interactive", "--network", "host", "--name", container, base, "sh", "-s", "--",
-    ]);
+    let mut install =
+        docker(["run", "--interactive", "--network", "host", "--name", container, base, "sh", "-s", "--"]);
     feed(install.arg(&recipe.argument), recipe.install)?;
 
     let script = workspace().join(format!("target/{container}.start"));
-    let written = fs::write(&script, recipe.start).map_err(|error| format!("cannot write {}: {error}", script.display()));
+    let written =
+        fs::write(&script, recipe.start).map_err(|error| format!("cannot write {}: {error}", script.display()));
     let copied = written.map_err(Into::into).and_then(|()| {
         let target = format!("{container}:{}", recipe.start_path);
         capture(docker(["cp"]).arg(&script).arg(target))
@@ -205,9 +204,9 @@ fn slim(root: &Path) -> Result {
                 .map_err(|error| format!("cannot empty {}: {error}", directory.display()))?;
         }
     }
-    let exclude: String = unread.iter().map(|directory| format!("path-exclude=/{directory}/*\n")).collect();
+    let exclude: Vec<String> = unread.iter().map(|directory| format!("path-exclude=/{directory}/*\n")).collect();
     let file = root.join("etc/dpkg/dpkg.cfg.d/slim");
-    fs::write(&file, exclude).map_err(|error| format!("cannot write {}: {error}", file.display()).into())
+    fs::write(&file, exclude.concat()).map_err(|error| format!("cannot write {}: {error}", file.display()).into())
 }
 
 /// A directory that is gone when the build is over.

@@ -1,11 +1,7 @@
 //! The project's own tasks, `cargo xtask <task>`: everything a machine with Rust, a C compiler and a
 //! shell needs to try, test and check pgkeep, without a step by hand.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a task talks to the person who started it"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who started it")]
 
 mod apt;
 mod checks;
@@ -14,7 +10,7 @@ mod demo;
 mod docker;
 mod images;
 mod process;
-mod tests;
+mod suite;
 mod tools;
 
 use std::process::ExitCode;
@@ -36,8 +32,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done: Result = match arguments.as_slice() {
-        ["demo", options @ ..] => demo::run(options),
-        ["test", filter @ ..] => tests::run(filter),
+        ["demo"] => demo::run(),
+        ["test", arguments @ ..] => suite::run(arguments),
         ["ci"] => ci::run(),
         ["images"] => images::ensure(),
         ["help" | "--help" | "-h"] => {

@@ -45,23 +45,15 @@ pub(crate) fn cargo() -> Command {
 
 /// Runs to the end; any status but 0 is a failure.
 pub(crate) fn run(command: &mut Command) -> Result {
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{} failed: {status}", shown(command)).into())
-    }
+    let status =
+        command.stdin(Stdio::null()).status().map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
+    if status.success() { Ok(()) } else { Err(format!("{} failed: {status}", shown(command)).into()) }
 }
 
 /// Runs to the end and gives stdout back; what it said on stderr belongs to the failure.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     } else {
@@ -86,9 +78,7 @@ pub(crate) fn feed(command: &mut Command, input: &str) -> Result<String> {
             let _ = stdin.write_all(text.as_bytes());
         }
     });
-    let output = child
-        .wait_with_output()
-        .map_err(|error| format!("cannot wait for {}: {error}", shown(command)))?;
+    let output = child.wait_with_output().map_err(|error| format!("cannot wait for {}: {error}", shown(command)))?;
     let _ = writer.join();
     let stdout = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
     if output.status.success() {

@@ -75,7 +75,8 @@ fn unpack(image: &str, major: u16, root: &Path) -> Result {
 }
 
 fn readable(path: &Path) -> Result {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|error| failed("change the mode of", path, &error))
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .map_err(|error| failed("change the mode of", path, &error))
 }
 
 fn failed(verb: &str, path: &Path, error: &std::io::Error) -> crate::process::Failure {

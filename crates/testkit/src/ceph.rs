@@ -78,8 +78,7 @@ impl Ceph {
 
     /// One signed S3 request; the answer's body. Panics unless the status is a success.
     pub fn s3(&self, method: &str, path_and_query: &str, body: &str) -> String {
-        self.try_s3(method, path_and_query, body)
-            .unwrap_or_else(|error| panic!("{method} {path_and_query}: {error}"))
+        self.try_s3(method, path_and_query, body).unwrap_or_else(|error| panic!("{method} {path_and_query}: {error}"))
     }
 
     /// The same; the error is status and body.

@@ -25,7 +25,12 @@ pub(crate) struct Container {
 
 impl Container {
     /// Starts `image` and waits until it says that it is ready.
-    pub(crate) fn start<I>(label: &str, image: I, port: u16, configure: impl Fn(ContainerRequest<I>) -> ContainerRequest<I>) -> Self
+    pub(crate) fn start<I>(
+        label: &str,
+        image: I,
+        port: u16,
+        configure: impl Fn(ContainerRequest<I>) -> ContainerRequest<I>,
+    ) -> Self
     where
         I: Image + Clone + Send + Sync + 'static,
     {
@@ -35,9 +40,8 @@ impl Container {
             let name = unique(&format!("pgkeep_{label}"));
             let host_port = free_port();
             let mut janitor = janitor_of(&name);
-            let request = configure(image.clone().into())
-                .with_container_name(&name)
-                .with_mapped_port(host_port, port.tcp());
+            let request =
+                configure(image.clone().into()).with_container_name(&name).with_mapped_port(host_port, port.tcp());
             match on_runtime(async move { request.start().await }) {
                 Ok(handle) => return Self { name, host_port, handle: Some(Box::new(handle)), janitor },
                 Err(error) => failures.push(error.to_string()),
@@ -84,7 +88,10 @@ impl Container {
 
 impl fmt::Debug for Container {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Container").field("name", &self.name).field("host_port", &self.host_port).finish_non_exhaustive()
+        f.debug_struct("Container")
+            .field("name", &self.name)
+            .field("host_port", &self.host_port)
+            .finish_non_exhaustive()
     }
 }
 

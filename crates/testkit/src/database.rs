@@ -84,7 +84,9 @@ const DROP_SUBSCRIPTIONS: &str = r"
     WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \gexec";
 
 fn databases_like(server: &PostgresServer, name: &str) -> Result<Vec<String>, String> {
-    let sql = format!("SELECT datname FROM pg_database WHERE starts_with(datname, '{name}') ORDER BY length(datname), datname");
+    let sql = format!(
+        "SELECT datname FROM pg_database WHERE starts_with(datname, '{name}') ORDER BY length(datname), datname"
+    );
     // A name that continues the number is another test's database.
     let mine = |other: &&str| !other[name.len()..].starts_with(|next: char| next.is_ascii_digit());
     Ok(server.try_psql("postgres", &sql)?.lines().filter(mine).map(str::to_owned).collect())

@@ -66,7 +66,8 @@ impl State {
     fn count(&mut self, operation: Operation) -> bool {
         let calls = self.calls.entry(operation).or_default();
         *calls += 1;
-        let fails = matches!(self.fault, Some((at, nth, after)) if at == operation && (*calls == nth || after && *calls > nth));
+        let fails =
+            matches!(self.fault, Some((at, nth, after)) if at == operation && (*calls == nth || after && *calls > nth));
         self.reached |= fails;
         fails
     }
@@ -162,7 +163,9 @@ impl Storage for FaultyStorage {
         self.state.call(Operation::Read, self.location(), key)?;
         let stream = self.inner.read(key, range).await?;
         let (state, location, key) = (self.state.clone(), self.location().clone(), key.clone());
-        Ok(stream.map(move |chunk| chunk.and_then(|bytes| state.call(Operation::ReadChunk, &location, &key).map(|()| bytes))).boxed())
+        Ok(stream
+            .map(move |chunk| chunk.and_then(|bytes| state.call(Operation::ReadChunk, &location, &key).map(|()| bytes)))
+            .boxed())
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectInfo> {

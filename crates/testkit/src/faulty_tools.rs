@@ -91,7 +91,9 @@ fn wrap(path: &Path, body: &str) {
 fn script(real: &PathBuf, fault: &Fault) -> String {
     let real = real.display();
     let act = match fault {
-        Fault::DiesAfter { bytes } => format!("real \"$@\" | head -c {bytes}; echo 'pg_dump: error: out of luck' >&2; exit 1"),
+        Fault::DiesAfter { bytes } => {
+            format!("real \"$@\" | head -c {bytes}; echo 'pg_dump: error: out of luck' >&2; exit 1")
+        }
         Fault::KilledAfter { bytes } => format!("real \"$@\" | head -c {bytes}; kill -KILL $$"),
         Fault::HangsAfter { bytes } => format!("real \"$@\" | head -c {bytes}; exec sleep 600"),
         Fault::TruncatesAfter { bytes } => format!("real \"$@\" | head -c {bytes}; exit 0"),

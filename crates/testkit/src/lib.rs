@@ -32,7 +32,7 @@ pub use ceph::Ceph;
 pub use database::ScratchDatabase;
 pub use faulty_storage::{FaultyStorage, Operation};
 pub use faulty_tools::{Fault, FaultyTools};
-pub use oracle::{LargeObjects, TableContents, contents, dump_text, large_objects, schema_text};
+pub use oracle::{LargeObjects, TableContents, contents, dump_text, dump_text_sorted, large_objects, schema_text};
 pub use postgres::{MAJORS, PostgresOptions, PostgresServer};
 pub use programs::{client_tools, client_tools_path, program};
 

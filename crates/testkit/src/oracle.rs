@@ -16,6 +16,12 @@ pub fn dump_text(server: &PostgresServer, database: &str) -> String {
     with_routed_rows_sorted(&pg_dump(server, database, &[]))
 }
 
+/// The same with the rows of each table sorted, for restores with more than one lane: the order of rows is no property
+/// of a table.
+pub fn dump_text_sorted(server: &PostgresServer, database: &str) -> String {
+    with_rows_sorted(&dump_text(server, database))
+}
+
 /// The same without data.
 pub fn schema_text(server: &PostgresServer, database: &str) -> String {
     pg_dump(server, database, &["--schema-only"])
@@ -29,6 +35,21 @@ fn pg_dump(server: &PostgresServer, database: &str, options: &[&str]) -> String 
     let output = server.exec(&command);
     assert!(output.status.success(), "pg_dump {database}: {}", said(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn with_rows_sorted(text: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    let mut source = text.split('\n');
+    while let Some(line) = source.next() {
+        lines.push(line);
+        if line.starts_with("COPY ") && line.ends_with(" FROM stdin;") {
+            let first = lines.len();
+            lines.extend(source.by_ref().take_while(|row| *row != "\\."));
+            lines[first..].sort_unstable();
+            lines.push("\\.");
+        }
+    }
+    lines.join("\n")
 }
 
 fn with_routed_rows_sorted(text: &str) -> String {
@@ -125,7 +146,14 @@ fn run(server: &PostgresServer, database: &str, sql: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::with_routed_rows_sorted;
+    use super::{with_routed_rows_sorted, with_rows_sorted};
+
+    #[test]
+    fn rows_are_sorted_where_they_are() {
+        let text = |rows: &str| format!("b\na\nCOPY q (a) FROM stdin;\n{rows}\\.\nd\nc\n");
+        assert_eq!(with_rows_sorted(&text("2\n1\n")), text("1\n2\n"));
+        assert_eq!(with_rows_sorted(&text("")), text(""));
+    }
 
     #[test]
     fn only_rows_that_are_routed_are_sorted() {

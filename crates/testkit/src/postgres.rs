@@ -222,7 +222,8 @@ impl PostgresServer {
         loop {
             // Over TCP: the server that runs while a cluster is made has only a socket.
             let output = self.exec(&["pg_isready", "-q", "-h", "127.0.0.1"]);
-            let answer = if output.status.success() { self.try_psql("postgres", "SELECT 1") } else { Err(said(&output)) };
+            let answer =
+                if output.status.success() { self.try_psql("postgres", "SELECT 1") } else { Err(said(&output)) };
             match answer {
                 Ok(one) if one == "1" => return,
                 _ if started.elapsed() < limit => std::thread::sleep(Duration::from_millis(50)),

@@ -54,8 +54,9 @@ SELECT format('INSERT INTO nasty.wide SELECT %s', string_agg(CASE WHEN n % 3 = 0
 INSERT INTO nasty.typed VALUES ('Main St', '1', '(1,2)');
 INSERT INTO nasty.unlogged (value) SELECT 'u' || n FROM generate_series(1, 50) n;
 INSERT INTO nasty.stored_oddly SELECT repeat('a' || n, 3000), repeat('b' || n, 3000), repeat('c' || n, 3000), repeat('d' || n, 300) FROM generate_series(1, 20) n;
+WITH block AS (SELECT string_agg(sha256(n::text::bytea), ''::bytea ORDER BY n) AS bytes FROM generate_series(1, 8192) n)
 INSERT INTO nasty.big_value
-    SELECT 1, string_agg(sha256(n::text::bytea), ''::bytea ORDER BY n) FROM generate_series(1, :big_value_bytes / 32) n;
+    SELECT 1, string_agg(block.bytes, ''::bytea) FROM block, generate_series(1, :big_value_bytes / 262144);
 INSERT INTO nasty.big_value VALUES (2, ''), (3, NULL);
 
 INSERT INTO nasty.parent VALUES (1, 'in the parent');
