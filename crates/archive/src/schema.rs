@@ -81,7 +81,11 @@ fn item(entry: &TocEntry, desc: &str, tag: PgText, definition: &[u8]) -> SchemaI
         text.extend((part.len() as u64).to_le_bytes());
         text.extend_from_slice(part);
     }
-    SchemaItem { desc: desc.to_owned(), namespace: entry.namespace.clone(), tag, owner: entry.owner.clone(), text }
+    // These have no owner of their own: pg_dump names that of their object, which has an item itself unless an extension
+    // brings it, and then its owner is whoever created the extension.
+    let derived = ["ACL", "COMMENT", "SECURITY LABEL", "TABLE DATA"].contains(&desc);
+    let owner = if derived { None } else { entry.owner.clone() };
+    SchemaItem { desc: desc.to_owned(), namespace: entry.namespace.clone(), tag, owner, text }
 }
 
 /// The first OID and all OIDs of the group that a grant speaks of (`LARGE OBJECTS 1..3`, PostgreSQL 17): its statements

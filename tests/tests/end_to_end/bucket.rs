@@ -55,7 +55,7 @@ fn one_dump_goes_to_disk_and_bucket_and_comes_back_from_either() {
 fn a_missing_bucket_fails_the_run_and_the_local_copy_is_made_good_later() {
     let server = PostgresServer::shared(17);
     let source = server.create_database("later");
-    saas::load(server, &source, 0.02);
+    saas::load(server, &source, 0.03);
     let ceph = Ceph::shared();
     let bucket = pgkeep_testkit::unique("later").replace('_', "-");
     let missing = setup(&source.url(), &bucket);

@@ -6,7 +6,7 @@ use crate::setup::Setup;
 
 fn with_backups(label: &str, classes: &[&str]) -> (pgkeep_testkit::ScratchDatabase<'static>, Setup) {
     let source = PostgresServer::shared(17).create_database(label);
-    saas::load(source.server(), &source, 0.01);
+    saas::load(source.server(), &source, 0.03);
     let setup = Setup::new(&source.url());
     for class in classes {
         setup.pgkeep(&["backup", class]);

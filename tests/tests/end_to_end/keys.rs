@@ -23,7 +23,7 @@ fn another_database_under_the_same_prefix_is_refused_until_taken_over() {
 fn a_role_that_cannot_read_everything_is_told_what_and_gets_no_backup() {
     let server = PostgresServer::shared(17);
     let source = server.create_database("partial");
-    saas::load(server, &source, 0.01);
+    saas::load(server, &source, 0.03);
     let role = pgkeep_testkit::unique("reader");
     source.psql(&format!(
         "CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA app TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA app TO {role};
@@ -40,7 +40,7 @@ fn a_role_that_cannot_read_everything_is_told_what_and_gets_no_backup() {
 fn a_read_only_role_with_all_it_needs_makes_a_backup() {
     let server = PostgresServer::shared(17);
     let source = server.create_database("readonly");
-    saas::load(server, &source, 0.01);
+    saas::load(server, &source, 0.03);
     let role = pgkeep_testkit::unique("keeper");
     server.psql("postgres", &format!("CREATE ROLE {role} LOGIN PASSWORD 'x' BYPASSRLS; GRANT pg_read_all_data TO {role}"));
     source.psql(&format!("ALTER ROLE {role} SET lo_compat_privileges = on"));

@@ -50,7 +50,7 @@ fn nasty_comes_back(major: u16) {
     same(server, &source, &stock);
 
     let before = dump_text(server, &source);
-    source.psql("DROP SCHEMA IF EXISTS public CASCADE; CREATE TABLE lost (n int)");
+    source.psql("DROP SCHEMA IF EXISTS nasty CASCADE; CREATE TABLE public.lost (n int)");
     let restore = setup.run("restore-database", &["--latest", "--force"]);
     assert_eq!(restore.code, Some(0), "{restore}");
     assert_eq!(before, dump_text(server, &source), "restored over the live name");
@@ -103,7 +103,7 @@ fn a_sample_database_comes_back_by_every_codec() {
 fn an_archive_of_the_old_scripts_comes_back() {
     let server = PostgresServer::shared(15);
     let source = server.create_database("old");
-    saas::load(server, &source, 0.02);
+    saas::load(server, &source, 0.03);
     let setup = Setup::new(&source.url());
     let archive = setup.folder().join("daily_20240101_030000.dump.gz");
     let script = format!(
@@ -123,7 +123,7 @@ fn an_archive_of_the_old_scripts_comes_back() {
 fn one_table_comes_back_with_what_belongs_to_it() {
     let server = PostgresServer::shared(17);
     let source = server.create_database("one");
-    saas::load(server, &source, 0.02);
+    saas::load(server, &source, 0.03);
     let setup = Setup::new(&source.url());
     setup.pgkeep(&["backup"]);
     let target = server.create_database_with("one_target", "TEMPLATE template0");

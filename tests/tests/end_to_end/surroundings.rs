@@ -46,7 +46,7 @@ fn hex(bytes: &[u8]) -> String {
 fn role_and_database_settings_change_neither_archive_nor_proof() {
     let server = PostgresServer::shared(17);
     let source = server.create_database("settings");
-    saas::load(server, &source, 0.01);
+    saas::load(server, &source, 0.03);
     source.psql("CREATE TABLE public.odd (at timestamptz, span interval, raw bytea); INSERT INTO public.odd VALUES (now(), '1 day 2 h', '\\x00ff41')");
     let plain = Setup::new(&source.url());
     plain.pgkeep(&["backup"]);

@@ -30,7 +30,7 @@ fn reconnecting_client(url: String, stop: Arc<AtomicBool>) -> std::thread::JoinH
 fn clients_see_the_old_database_a_moment_of_errors_at_most_and_then_the_new_one() {
     let server = PostgresServer::shared(17);
     let source = server.create_database("swapped");
-    saas::load(server, &source, 0.02);
+    saas::load(server, &source, 0.03);
     let setup = Setup::new(&source.url());
     setup.pgkeep(&["backup"]);
     source.psql("CREATE TABLE public.only_in_old AS SELECT 1 AS n");

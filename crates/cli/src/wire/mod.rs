@@ -4,7 +4,7 @@ mod aws;
 mod stores;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pgkeep_core::{BackupClass, Destination, Keeper, Layout, SystemClock};
