@@ -21,7 +21,12 @@ pub(super) enum Channel {
 }
 
 /// Answers the server's requests until it is satisfied, and we are.
-pub(super) async fn authenticate(wire: &mut Wire, settings: &ConnectSettings, host: &Host, channel: &Channel) -> Result<()> {
+pub(super) async fn authenticate(
+    wire: &mut Wire,
+    settings: &ConnectSettings,
+    host: &Host,
+    channel: &Channel,
+) -> Result<()> {
     let server = wire.server.clone();
     let failed = |problem: &str| Error::Authentication { server: server.clone(), problem: problem.to_owned() };
     let allowed = |method: AuthMethod| match &settings.require_auth {
@@ -74,13 +79,16 @@ pub(super) async fn authenticate(wire: &mut Wire, settings: &ConnectSettings, ho
 /// Only SCRAM knows channel binding; nothing may be sent to a server that asks for less.
 fn refuse_unbound(settings: &ConnectSettings, failed: &impl Fn(&str) -> Error) -> Result<()> {
     match settings.channel_binding {
-        ChannelBinding::Require => Err(failed("channel binding is required, but the server asks for a method that has none")),
+        ChannelBinding::Require => {
+            Err(failed("channel binding is required, but the server asks for a method that has none"))
+        }
         _ => Ok(()),
     }
 }
 
 async fn send_password(wire: &mut Wire, password: &[u8]) -> Result<()> {
-    frontend::password_message(password, &mut wire.outbox).map_err(|_| Error::setting("password", "holds a NUL character"))?;
+    frontend::password_message(password, &mut wire.outbox)
+        .map_err(|_| Error::setting("password", "holds a NUL character"))?;
     wire.flush().await
 }
 
@@ -110,7 +118,9 @@ async fn scram(
             (sasl::SCRAM_SHA_256_PLUS, sasl::ChannelBinding::tls_server_end_point(hash.clone()))
         }
         _ if settings.channel_binding == ChannelBinding::Require => {
-            return Err(failed("channel binding is required, but this session or the server's certificate does not allow it"));
+            return Err(failed(
+                "channel binding is required, but this session or the server's certificate does not allow it",
+            ));
         }
         _ if !offers(sasl::SCRAM_SHA_256) => {
             return Err(failed(&format!("the server offers none of our mechanisms, only {}", offered.join(", "))));

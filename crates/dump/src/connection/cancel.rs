@@ -19,7 +19,10 @@ pub struct CancelToken {
 
 impl std::fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CancelToken").field("server", &self.settings.server()).field("backend_pid", &self.key.0).finish_non_exhaustive()
+        f.debug_struct("CancelToken")
+            .field("server", &self.settings.server())
+            .field("backend_pid", &self.key.0)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,9 +57,9 @@ impl CancelToken {
         };
         match self.settings.connect_timeout {
             None => request.await,
-            Some(after) => tokio::time::timeout(after, request)
-                .await
-                .unwrap_or_else(|_| Err(Error::Timeout { what: format!("cancelling a statement on {}", host.label()), after })),
+            Some(after) => tokio::time::timeout(after, request).await.unwrap_or_else(|_| {
+                Err(Error::Timeout { what: format!("cancelling a statement on {}", host.label()), after })
+            }),
         }
     }
 }

@@ -98,7 +98,18 @@ impl<'c> Certificate<'c> {
                 extensions = Der(contents).expect(SEQUENCE)?;
             }
         }
-        Some(Self { version, signed, signature_algorithm, signature, issuer, subject, validity, key_algorithm, key, extensions })
+        Some(Self {
+            version,
+            signed,
+            signature_algorithm,
+            signature,
+            issuer,
+            subject,
+            validity,
+            key_algorithm,
+            key,
+            extensions,
+        })
     }
 
     /// The hash of the certificate by RFC 5929's `tls-server-end-point`: that of its signature, SHA-256 in the place of MD5 and
@@ -144,10 +155,22 @@ impl<'c> Certificate<'c> {
     }
 
     /// Whether the holder of this certificate's key made this signature of a TLS handshake.
-    pub(super) fn has_signed(&self, message: &[u8], scheme: rustls::SignatureScheme, signature: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
-        algorithms.mapping.iter().filter(|(known, _)| *known == scheme).flat_map(|(_, candidates)| candidates.iter()).any(|algorithm| {
-            algorithm.public_key_alg_id().as_ref() == self.key_algorithm && algorithm.verify_signature(self.key, message, signature).is_ok()
-        })
+    pub(super) fn has_signed(
+        &self,
+        message: &[u8],
+        scheme: rustls::SignatureScheme,
+        signature: &[u8],
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> bool {
+        algorithms
+            .mapping
+            .iter()
+            .filter(|(known, _)| *known == scheme)
+            .flat_map(|(_, candidates)| candidates.iter())
+            .any(|algorithm| {
+                algorithm.public_key_alg_id().as_ref() == self.key_algorithm
+                    && algorithm.verify_signature(self.key, message, signature).is_ok()
+            })
     }
 
     /// The first common name of the subject.
@@ -169,7 +192,8 @@ impl<'c> Certificate<'c> {
     /// only if no alternative name is of the host's kind.
     pub(super) fn common_name_matches(&self, host: &str) -> bool {
         let kind = if host.parse::<std::net::IpAddr>().is_ok() { 0x87 } else { 0x82 };
-        !self.alternative_name_kinds().contains(&kind) && self.common_name().is_some_and(|name| name_matches(name, host))
+        !self.alternative_name_kinds().contains(&kind)
+            && self.common_name().is_some_and(|name| name_matches(name, host))
     }
 
     fn alternative_name_kinds(&self) -> Vec<u8> {
@@ -183,7 +207,8 @@ impl<'c> Certificate<'c> {
     /// Version 1 knows no such thing; a root of that version is one by being named as one.
     fn is_authority(&self) -> bool {
         let constraints = || Der(self.extension(&[0x55, 0x1d, 0x13])?).expect(SEQUENCE);
-        self.version == 1 || constraints().is_some_and(|value| Der(value).expect(0x01).is_some_and(|truth| truth == [0xff]))
+        self.version == 1
+            || constraints().is_some_and(|value| Der(value).expect(0x01).is_some_and(|truth| truth == [0xff]))
     }
 
     fn extension(&self, wanted: &[u8]) -> Option<&'c [u8]> {
@@ -207,7 +232,9 @@ fn name_matches(name: &str, host: &str) -> bool {
         return false;
     }
     match name.strip_prefix("*.") {
-        Some(rest) => host.split_once('.').is_some_and(|(label, domain)| !label.is_empty() && domain.eq_ignore_ascii_case(rest)),
+        Some(rest) => {
+            host.split_once('.').is_some_and(|(label, domain)| !label.is_empty() && domain.eq_ignore_ascii_case(rest))
+        }
         None => name.eq_ignore_ascii_case(host),
     }
 }

@@ -33,7 +33,10 @@ pub struct CopyOut<'c> {
 
 impl fmt::Debug for CopyOut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CopyOut").field("connection", &self.connection).field("done", &self.done).finish_non_exhaustive()
+        f.debug_struct("CopyOut")
+            .field("connection", &self.connection)
+            .field("done", &self.done)
+            .finish_non_exhaustive()
     }
 }
 

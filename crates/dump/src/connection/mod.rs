@@ -48,7 +48,8 @@ impl Row {
         text.as_deref().and_then(|text| text.parse().ok()).ok_or_else(|| Error::Value {
             column,
             wanted: std::any::type_name::<T>(),
-            found: text.map_or_else(|| "NULL".to_owned(), |text| format!("{:?}", text.chars().take(80).collect::<String>())),
+            found: text
+                .map_or_else(|| "NULL".to_owned(), |text| format!("{:?}", text.chars().take(80).collect::<String>())),
         })
     }
 
@@ -285,7 +286,7 @@ impl Connection {
                 },
                 Message::CommandComplete(body) => {
                     outcome.rows = std::mem::take(&mut rows);
-                    outcome.tag = body.tag().unwrap_or_default().to_owned();
+                    body.tag().unwrap_or_default().clone_into(&mut outcome.tag);
                 }
                 Message::EmptyQueryResponse => outcome = Outcome::default(),
                 Message::ErrorResponse(body) => {

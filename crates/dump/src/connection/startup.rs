@@ -114,7 +114,12 @@ fn is_final(error: &Error) -> bool {
 }
 
 /// One address, with and without encryption as sslmode says.
-async fn connect_address(settings: &ConnectSettings, host: &Host, address: Option<IpAddr>, session: SessionSettings) -> Result<Connection> {
+async fn connect_address(
+    settings: &ConnectSettings,
+    host: &Host,
+    address: Option<IpAddr>,
+    session: SessionSettings,
+) -> Result<Connection> {
     let mode = if address.is_some() { settings.tls.mode } else { SslMode::Disable };
     let attempt = |encryption| start_session(settings, host, address, session, encryption);
     // A server that wants it the other way says so by "no pg_hba.conf entry".
@@ -220,7 +225,8 @@ async fn start_session(
         ("application_name", &settings.application_name),
         ("options", &options),
     ];
-    frontend::startup_message(parameters, &mut wire.outbox).map_err(|_| Error::setting("string", "holds a NUL character"))?;
+    frontend::startup_message(parameters, &mut wire.outbox)
+        .map_err(|_| Error::setting("string", "holds a NUL character"))?;
     wire.flush().await?;
     authenticate(&mut wire, settings, host, &channel).await?;
     wire.trust();
@@ -253,7 +259,10 @@ async fn start_session(
 pub(super) fn refused(server: &str, error: ServerError) -> Error {
     let message = error.message.to_ascii_lowercase();
     if message.contains("unsupported startup parameter") || message.contains("rds proxy") {
-        return Error::Pooler { server: server.to_owned(), sign: format!("it refuses session settings at startup ({})", error.message) };
+        return Error::Pooler {
+            server: server.to_owned(),
+            sign: format!("it refuses session settings at startup ({})", error.message),
+        };
     }
     Error::Refused { server: server.to_owned(), source: Box::new(error) }
 }
@@ -314,7 +323,9 @@ mod tests {
     #[test]
     fn poolers_give_themselves_away_at_startup() {
         let error = |message: &str| ServerError { message: message.to_owned(), ..ServerError::default() };
-        for message in ["unsupported startup parameter: options", "unsupported startup parameter in options: bytea_output"] {
+        for message in
+            ["unsupported startup parameter: options", "unsupported startup parameter in options: bytea_output"]
+        {
             assert!(matches!(refused("db:6432", error(message)), Error::Pooler { .. }));
         }
         assert!(matches!(refused("db:5432", error("password authentication failed")), Error::Refused { .. }));

@@ -36,7 +36,29 @@ pub(super) async fn encrypt(stream: TcpStream, tls: &TlsSettings, host: &Host) -
         .await
         .map_err(|error| failed(error.to_string()))?
         .map_err(|problem| failed(problem.0))?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| failed(error.to_string()))
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| failed(in_words(&error)))
+}
+
+/// What a handshake failed of, for people.
+fn in_words(error: &std::io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let words = match inner {
+        Some(rustls::Error::InvalidCertificate(problem)) => match problem {
+            CertificateError::UnknownIssuer => "its certificate was signed by none of the given authorities",
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for another host name"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its certificate is not valid yet"
+            }
+            CertificateError::Revoked => "its certificate was revoked",
+            CertificateError::UnknownRevocationStatus => "no revocation list speaks for its certificate",
+            other => return format!("its certificate cannot be verified ({other})"),
+        },
+        _ => return error.to_string(),
+    };
+    words.to_owned()
 }
 
 /// The hash for SCRAM's channel binding, if the certificate has one.
@@ -86,16 +108,22 @@ fn configure(tls: &TlsSettings) -> Result<ClientConfig, Problem> {
 
 /// As libpq: readable by its owner alone, or owned by root and readable by its group.
 fn check_key_permissions(key: &Path) -> Result<(), Problem> {
-    let metadata = std::fs::metadata(key).map_err(|error| Problem(format!("the private key {} cannot be read: {error}", key.display())))?;
+    let metadata = std::fs::metadata(key)
+        .map_err(|error| Problem(format!("the private key {} cannot be read: {error}", key.display())))?;
     let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
     if metadata.permissions().mode() & forbidden != 0 {
-        return Err(Problem(format!("the private key {} is not used: others have access to it; chmod 0600 it", key.display())));
+        return Err(Problem(format!(
+            "the private key {} is not used: others have access to it; chmod 0600 it",
+            key.display()
+        )));
     }
     Ok(())
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let failed = |error: &dyn std::fmt::Display| Problem(format!("the certificate file {} cannot be used: {error}", path.display()));
+    let failed = |error: &dyn std::fmt::Display| {
+        Problem(format!("the certificate file {} cannot be used: {error}", path.display()))
+    };
     let certificates = CertificateDer::pem_file_iter(path)
         .map_err(|error| failed(&error))?
         .collect::<Result<Vec<_>, _>>()
@@ -133,7 +161,10 @@ impl Verifier {
         }
         let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone());
         if let Some(path) = &tls.revoked {
-            let failed = |error: &dyn std::fmt::Display| Problem(format!("the revocation list {} cannot be used: {error}", path.display()));
+            let failed = |error: &dyn std::fmt::Display| {
+                Problem(format!("the revocation list {} cannot be used: {error}", path.display()))
+            };
+            // Of version 2 only; OpenSSL makes version 1 unless it is given extensions.
             let lists = CertificateRevocationListDer::pem_file_iter(path)
                 .map_err(|error| failed(&error))?
                 .collect::<Result<Vec<_>, _>>()
@@ -162,7 +193,12 @@ impl Verifier {
         verified.or_else(|error| match Certificate::parse(certificate) {
             Some(parsed)
                 if parsed.version < 3
-                    && parsed.has_signed(message, signed.scheme, signed.signature(), &self.provider.signature_verification_algorithms) =>
+                    && parsed.has_signed(
+                        message,
+                        signed.scheme,
+                        signed.signature(),
+                        &self.provider.signature_verification_algorithms,
+                    ) =>
             {
                 Ok(HandshakeSignatureValid::assertion())
             }
@@ -176,7 +212,9 @@ impl Chain {
     /// is of version 1 and a named root has signed it.
     fn trusts_directly(&self, certificate: &CertificateDer<'_>, now: UnixTime, provider: &CryptoProvider) -> bool {
         let now = now.as_secs() as i64;
-        let Some(parsed) = Certificate::parse(certificate).filter(|parsed| parsed.is_valid_at(now)) else { return false };
+        let Some(parsed) = Certificate::parse(certificate).filter(|parsed| parsed.is_valid_at(now)) else {
+            return false;
+        };
         self.roots.iter().any(|root| {
             root == certificate
                 || parsed.version < 3
@@ -207,7 +245,9 @@ impl ServerCertVerifier for Verifier {
             ) => error,
             Err(error) => {
                 if !chain.trusts_directly(certificate, now, &self.provider) {
-                    return Err(error);
+                    // That webpki knows no version 1 would only mislead.
+                    let old = Certificate::parse(certificate).is_some_and(|parsed| parsed.version < 3);
+                    return Err(if old { CertificateError::UnknownIssuer.into() } else { error });
                 }
                 let parsed = rustls::server::ParsedCertificate::try_from(certificate);
                 match parsed.and_then(|parsed| rustls::client::verify_server_name(&parsed, name)) {
@@ -216,7 +256,8 @@ impl ServerCertVerifier for Verifier {
                 }
             }
         };
-        let matches = |host: &str| Certificate::parse(certificate).is_some_and(|parsed| parsed.common_name_matches(host));
+        let matches =
+            |host: &str| Certificate::parse(certificate).is_some_and(|parsed| parsed.common_name_matches(host));
         if !chain.check_name || matches(&name.to_str()) { Ok(ServerCertVerified::assertion()) } else { Err(wrong_name) }
     }
 

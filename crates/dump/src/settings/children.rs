@@ -1,7 +1,8 @@
 //! The same settings for children that use libpq: variables, and a private file for the secret.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -115,7 +116,7 @@ impl ConnectSettings {
                 return Err(Error::setting("password", "holds a line break, which libpq's password file cannot hold"));
             }
             let name = if self.hosts.len() == 1 { "*".to_owned() } else { escape(&host.pgpass_names()[0]) };
-            text.push_str(&format!("{name}:{}:*:*:{}\n", host.port, escape(password)));
+            let _ = writeln!(text, "{name}:{}:*:*:{}", host.port, escape(password));
         }
         let what = || format!("write the private file {}", path.display());
         match std::fs::remove_file(path) {

@@ -21,7 +21,10 @@ pub(crate) fn parse(conninfo: &str) -> Result<Pairs> {
     if let Some((scheme, _)) = conninfo.split_once("://")
         && !scheme.contains('=')
     {
-        return Err(Error::setting(WHAT, "begins with another scheme than postgresql:// or postgres:// (what only a driver knows, as in postgresql+asyncpg:// or jdbc:, must go)"));
+        return Err(Error::setting(
+            WHAT,
+            "begins with another scheme than postgresql:// or postgres:// (what only a driver knows, as in postgresql+asyncpg:// or jdbc:, must go)",
+        ));
     }
     parse_key_value(conninfo)
 }
@@ -136,7 +139,12 @@ fn decode(text: &str, parameter: &str) -> Result<String> {
         let digit = |offset: usize| bytes.get(at + offset).and_then(|byte| char::from(*byte).to_digit(16));
         let byte = match (digit(1), digit(2)) {
             (Some(high), Some(low)) => (high * 16 + low) as u8,
-            _ => return Err(Error::setting(parameter, "has a `%` without two hexadecimal digits; a percent sign is written %25")),
+            _ => {
+                return Err(Error::setting(
+                    parameter,
+                    "has a `%` without two hexadecimal digits; a percent sign is written %25",
+                ));
+            }
         };
         if byte == 0 {
             return Err(Error::setting(parameter, "holds a NUL character (%00)"));

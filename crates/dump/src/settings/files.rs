@@ -18,10 +18,7 @@ pub(super) struct PasswordFile {
 impl PasswordFile {
     /// Reads it. One that is not there is empty; one that others can read is not used, with a notice.
     pub(super) fn read(path: &Path, notices: &mut Vec<String>) -> Result<Self> {
-        let metadata = match std::fs::metadata(path) {
-            Ok(metadata) => metadata,
-            Err(_) => return Ok(Self::default()),
-        };
+        let Ok(metadata) = std::fs::metadata(path) else { return Ok(Self::default()) };
         if !metadata.is_file() {
             notices.push(format!("password file {} is not used: it is not a plain file", path.display()));
             return Ok(Self::default());
@@ -158,7 +155,9 @@ mod tests {
     use super::*;
 
     fn found(text: &str, hosts: &[&str], database: &str, user: &str) -> Option<String> {
-        PasswordFile::from_text(text).find(hosts, 5432, database, user).map(|password| password.expose_secret().to_owned())
+        PasswordFile::from_text(text)
+            .find(hosts, 5432, database, user)
+            .map(|password| password.expose_secret().to_owned())
     }
 
     #[test]

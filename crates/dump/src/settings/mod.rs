@@ -85,7 +85,9 @@ impl Host {
             Place::Network { name: Some(name), .. } if !name.contains(':') => format!("{name}:{}", self.port),
             Place::Network { name: Some(name), .. } => format!("[{name}]:{}", self.port),
             Place::Network { address: Some(IpAddr::V6(address)), .. } => format!("[{address}]:{}", self.port),
-            Place::Network { address, .. } => format!("{}:{}", address.map(|address| address.to_string()).unwrap_or_default(), self.port),
+            Place::Network { address, .. } => {
+                format!("{}:{}", address.map(|address| address.to_string()).unwrap_or_default(), self.port)
+            }
         }
     }
 
@@ -150,9 +152,8 @@ impl Values {
             }
             Treatment::Harmless => Ok(()),
             Treatment::Only(allowed, _) if allowed.contains(&text.as_str()) => Ok(()),
-            Treatment::Only(_, why) => Err(Error::setting(origin, why)),
             Treatment::Refused(_) if text.is_empty() => Ok(()),
-            Treatment::Refused(why) => Err(Error::setting(origin, why)),
+            Treatment::Only(_, why) | Treatment::Refused(why) => Err(Error::setting(origin, why)),
         }
     }
 }
@@ -165,6 +166,7 @@ impl ConnectSettings {
     /// Parameters that libpq does not know are refused, those that only ORMs know are left out and listed by
     /// [`Self::ignored`], and what libpq knows but we do not support is refused with its reason. Reads files, so it can block
     /// for a moment.
+    #[expect(clippy::needless_pass_by_value, reason = "callers make the path for this call")]
     pub fn parse(conninfo: &str, environment: &BTreeMap<String, String>, home: Option<PathBuf>) -> Result<Self> {
         Self::parse_all(conninfo, environment, home.as_ref()).map_err(|error| {
             if conninfo::has_stray_at(conninfo) {
@@ -187,7 +189,9 @@ impl ConnectSettings {
             match parameters::find(&name) {
                 Some(parameter) => values.take(parameter, text, name)?,
                 None if parameters::is_orm_only(&name) => ignored.push(name),
-                None => return Err(Error::UnknownParameter { suggestion: parameters::suggestion(&name), parameter: name }),
+                None => {
+                    return Err(Error::UnknownParameter { suggestion: parameters::suggestion(&name), parameter: name });
+                }
             }
         }
         ignored.reverse();
@@ -219,34 +223,37 @@ impl ConnectSettings {
         ignored: Vec<String>,
         notices: &mut Vec<String>,
     ) -> Result<Self> {
-        let account = || ["LOGNAME", "USER"].iter().find_map(|name| environment.get(*name)).filter(|name| !name.is_empty());
+        let account =
+            || ["LOGNAME", "USER"].iter().find_map(|name| environment.get(*name)).filter(|name| !name.is_empty());
         let user = match values.get("user") {
             Some(user) => user.to_owned(),
-            None => account().cloned().ok_or_else(|| Error::setting("user", "is not given, neither there nor by PGUSER"))?,
+            None => {
+                account().cloned().ok_or_else(|| Error::setting("user", "is not given, neither there nor by PGUSER"))?
+            }
         };
         let database = values.get("dbname").unwrap_or(&user).to_owned();
         let mut hosts = hosts(values)?;
-        match values.get("password") {
-            Some(password) => {
-                for host in &mut hosts {
-                    host.password = Some(password.into());
-                }
+        if let Some(password) = values.get("password") {
+            for host in &mut hosts {
+                host.password = Some(password.into());
             }
-            None => {
-                let file = values.get("passfile").map(PathBuf::from).or_else(|| home.map(|home| home.join(".pgpass")));
-                let file = file.map(|path| PasswordFile::read(&path, notices)).transpose()?.unwrap_or_default();
-                for host in &mut hosts {
-                    let names = host.pgpass_names();
-                    let names: Vec<_> = names.iter().map(String::as_str).collect();
-                    host.password = file.find(&names, host.port, &database, &user);
-                }
+        } else {
+            let file = values.get("passfile").map(PathBuf::from).or_else(|| home.map(|home| home.join(".pgpass")));
+            let file = file.map(|path| PasswordFile::read(&path, notices)).transpose()?.unwrap_or_default();
+            for host in &mut hosts {
+                let names = host.pgpass_names();
+                let names: Vec<_> = names.iter().map(String::as_str).collect();
+                host.password = file.find(&names, host.port, &database, &user);
             }
         }
         let tls = TlsSettings::resolve(values, home)?;
         if tls.mode == SslMode::VerifyFull
             && hosts.iter().any(|host| matches!(host.place, Place::Network { name: None, .. }))
         {
-            return Err(Error::setting("host", "must be given beside hostaddr: sslmode=verify-full compares it with the certificate"));
+            return Err(Error::setting(
+                "host",
+                "must be given beside hostaddr: sslmode=verify-full compares it with the certificate",
+            ));
         }
         if values.get("client_encoding").is_some() {
             notices.push("client_encoding has no effect: the database's own encoding is used".to_owned());
@@ -258,7 +265,9 @@ impl ConnectSettings {
         let positive = |name: &str| -> Result<Option<u32>> {
             Ok(values.number(name)?.and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0))
         };
-        let seconds = |name: &str| -> Result<Option<Duration>> { Ok(positive(name)?.map(|number| Duration::from_secs(number.into()))) };
+        let seconds = |name: &str| -> Result<Option<Duration>> {
+            Ok(positive(name)?.map(|number| Duration::from_secs(number.into())))
+        };
         let keepalive = Keepalive {
             idle: seconds("keepalives_idle")?,
             interval: seconds("keepalives_interval")?,
@@ -309,6 +318,7 @@ impl ConnectSettings {
     }
 
     /// The same, with another password.
+    #[expect(clippy::needless_pass_by_value, reason = "a secret is handed over, not shown")]
     pub fn with_password(&self, password: SecretString) -> Self {
         let mut changed = self.clone();
         for host in &mut changed.hosts {
@@ -318,6 +328,7 @@ impl ConnectSettings {
     }
 
     /// The same, as another user with another password.
+    #[expect(clippy::needless_pass_by_value, reason = "a secret is handed over, not shown")]
     pub fn with_user(&self, user: &str, password: Option<SecretString>) -> Self {
         let mut changed = Self { user: user.to_owned(), ..self.clone() };
         for host in &mut changed.hosts {
@@ -369,7 +380,10 @@ fn hosts(values: &Values) -> Result<Vec<Host>> {
     }
     let ports = list("port").unwrap_or_default();
     if ports.len() > 1 && ports.len() != count {
-        return Err(Error::setting(values.origin("port"), "does not have as many entries as host; one for all would do"));
+        return Err(Error::setting(
+            values.origin("port"),
+            "does not have as many entries as host; one for all would do",
+        ));
     }
     (0..count)
         .map(|index| {
@@ -384,12 +398,17 @@ fn hosts(values: &Values) -> Result<Vec<Host>> {
             let name = names.as_ref().map_or("", |names| names[index]);
             let address = match addresses.as_ref().map_or("", |addresses| addresses[index]) {
                 "" => None,
-                text => Some(text.parse().map_err(|_| Error::setting(values.origin("hostaddr"), "is not an IP address"))?),
+                text => {
+                    Some(text.parse().map_err(|_| Error::setting(values.origin("hostaddr"), "is not an IP address"))?)
+                }
             };
             let place = if name.starts_with('@') {
                 return Err(Error::setting(values.origin("host"), "is an abstract socket, which is not supported"));
             } else if name.contains('@') {
-                return Err(Error::setting(values.origin("host"), "holds an `@`; in a password it must be written %40"));
+                return Err(Error::setting(
+                    values.origin("host"),
+                    "holds an `@`; in a password it must be written %40",
+                ));
             } else if name.starts_with('/') && address.is_none() {
                 Place::Socket(PathBuf::from(name))
             } else if name.is_empty() && address.is_none() {

@@ -67,16 +67,34 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
     known("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION", Used),
     known("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION", Used),
     known("requiressl", "PGREQUIRESSL", Used),
-    known("sslcrldir", "PGSSLCRLDIR", Refused("folders of revocation lists are not supported; name one file by sslcrl")),
-    plain("sslpassword", Refused("encrypted private keys are not supported; give a key without password, readable by you alone")),
+    known(
+        "sslcrldir",
+        "PGSSLCRLDIR",
+        Refused("folders of revocation lists are not supported; name one file by sslcrl"),
+    ),
+    plain(
+        "sslpassword",
+        Refused("encrypted private keys are not supported; give a key without password, readable by you alone"),
+    ),
     known("requirepeer", "PGREQUIREPEER", Refused("checking the owner of the server's process is not supported")),
-    known("gssencmode", "PGGSSENCMODE", Only(&["disable", "prefer", ""], "encryption by GSSAPI is not supported; use TLS (sslmode)")),
+    known(
+        "gssencmode",
+        "PGGSSENCMODE",
+        Only(&["disable", "prefer", ""], "encryption by GSSAPI is not supported; use TLS (sslmode)"),
+    ),
     known("krbsrvname", "PGKRBSRVNAME", Harmless),
     known("gsslib", "PGGSSLIB", Harmless),
     known("gssdelegation", "PGGSSDELEGATION", Only(&["0", ""], "authentication by GSSAPI is not supported")),
-    plain("replication", Only(&["false", "off", "no", "0", ""], "a backup needs an ordinary session, not one of replication")),
+    plain(
+        "replication",
+        Only(&["false", "off", "no", "0", ""], "a backup needs an ordinary session, not one of replication"),
+    ),
     known("min_protocol_version", "PGMINPROTOCOLVERSION", Only(&["3.0", ""], "protocol 3.0 is what is spoken here")),
-    known("max_protocol_version", "PGMAXPROTOCOLVERSION", Only(&["3.0", "3.2", "latest", ""], "no such protocol version")),
+    known(
+        "max_protocol_version",
+        "PGMAXPROTOCOLVERSION",
+        Only(&["3.0", "3.2", "latest", ""], "no such protocol version"),
+    ),
     plain("scram_client_key", Refused("authentication by SCRAM keys is not supported; give a password")),
     plain("scram_server_key", Refused("authentication by SCRAM keys is not supported; give a password")),
     plain("oauth_issuer", Refused("authentication by OAuth is not supported")),
@@ -204,7 +222,8 @@ mod tests {
 
     #[test]
     fn every_name_is_listed_once() {
-        let mut names: Vec<_> = PARAMETERS.iter().map(|parameter| parameter.name).chain(ORM_ONLY.iter().copied()).collect();
+        let mut names: Vec<_> =
+            PARAMETERS.iter().map(|parameter| parameter.name).chain(ORM_ONLY.iter().copied()).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();

@@ -21,7 +21,7 @@ fn parse(conninfo: &str) -> Result<ConnectSettings> {
 }
 
 fn password(settings: &ConnectSettings) -> Option<&str> {
-    settings.hosts[0].password.as_ref().map(|password| password.expose_secret())
+    settings.hosts[0].password.as_ref().map(ExposeSecret::expose_secret)
 }
 
 /// `user[:password]@servers/database`, servers by label and `=address`.
@@ -73,7 +73,11 @@ fn what_connection_strings_mean() {
         ("\thost=db\nuser=ada\u{b}", "ada@db:5432/ada"),
     ];
     for (conninfo, expected) in cases {
-        assert_eq!(summary(&parse(conninfo).unwrap_or_else(|error| panic!("{conninfo}: {error}"))), expected, "{conninfo}");
+        assert_eq!(
+            summary(&parse(conninfo).unwrap_or_else(|error| panic!("{conninfo}: {error}"))),
+            expected,
+            "{conninfo}"
+        );
     }
 }
 
@@ -129,14 +133,20 @@ fn what_is_refused_and_why() {
         let error = parse(conninfo).expect_err(conninfo);
         assert_eq!(error.kind(), ErrorKind::Settings, "{conninfo}");
         let text = error.to_string();
-        assert!(text.starts_with(&format!("connection setting {parameter}: ")) && text.contains(words), "{conninfo}: {text}");
+        assert!(
+            text.starts_with(&format!("connection setting {parameter}: ")) && text.contains(words),
+            "{conninfo}: {text}"
+        );
     }
 }
 
 #[test]
 fn unknown_parameters_are_refused_with_a_suggestion() {
     for (conninfo, expected) in [
-        ("postgresql://ada@db/app?ssl_mode=require", "connection parameter ssl_mode is not known; did you mean sslmode?"),
+        (
+            "postgresql://ada@db/app?ssl_mode=require",
+            "connection parameter ssl_mode is not known; did you mean sslmode?",
+        ),
         ("host=db usr=ada", "connection parameter usr is not known; did you mean user?"),
         ("host=db qqqq=1", "connection parameter qqqq is not known"),
     ] {
@@ -162,7 +172,13 @@ fn string_before_service_before_variables_before_password_file() {
     let pgpass = home.path().join(".pgpass");
     std::fs::write(&pgpass, "svc:6000:app:ada:from file\nother:*:*:*:no\n").unwrap();
     std::fs::set_permissions(&pgpass, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let variables = environment(&[("PGHOST", "envhost"), ("PGPORT", "7000"), ("PGUSER", "ada"), ("PGSERVICE", "prod"), ("PGAPPNAME", "me")]);
+    let variables = environment(&[
+        ("PGHOST", "envhost"),
+        ("PGPORT", "7000"),
+        ("PGUSER", "ada"),
+        ("PGSERVICE", "prod"),
+        ("PGAPPNAME", "me"),
+    ]);
     let parse = |conninfo: &str, variables: &BTreeMap<String, String>| {
         ConnectSettings::parse(conninfo, variables, Some(home.path().to_owned())).unwrap()
     };
@@ -183,9 +199,12 @@ fn string_before_service_before_variables_before_password_file() {
 
 #[test]
 fn variables_alone_are_enough_and_their_faults_are_called_by_their_names() {
-    let settings = parse_with("", &[("PGHOST", "/sock"), ("PGUSER", "ada"), ("PGDATABASE", "app"), ("PGSSLMODE", "")]).unwrap();
+    let settings =
+        parse_with("", &[("PGHOST", "/sock"), ("PGUSER", "ada"), ("PGDATABASE", "app"), ("PGSSLMODE", "")]).unwrap();
     assert_eq!(summary(&settings), "ada@/sock/.s.PGSQL.5432/app");
-    for (name, value) in [("PGSSLMODE", "x"), ("PGPORT", "x"), ("PGGSSENCMODE", "require"), ("PGREQUIREPEER", "postgres")] {
+    for (name, value) in
+        [("PGSSLMODE", "x"), ("PGPORT", "x"), ("PGGSSENCMODE", "require"), ("PGREQUIREPEER", "postgres")]
+    {
         let error = parse_with("host=db user=ada", &[(name, value)]).unwrap_err().to_string();
         assert!(error.starts_with(&format!("connection setting {name}: ")), "{error}");
     }
@@ -196,7 +215,9 @@ fn variables_alone_are_enough_and_their_faults_are_called_by_their_names() {
 #[test]
 fn sslmode_by_what_is_there() {
     let home = tempfile::tempdir().unwrap();
-    let parse = |conninfo: &str| ConnectSettings::parse(conninfo, &environment(&[("USER", "os")]), Some(home.path().to_owned())).unwrap().tls;
+    let parse = |conninfo: &str| {
+        ConnectSettings::parse(conninfo, &environment(&[("USER", "os")]), Some(home.path().to_owned())).unwrap().tls
+    };
     assert_eq!((parse("host=db").mode, parse("host=db").roots), (SslMode::Prefer, Roots::None));
     assert_eq!(parse("host=db sslmode=require").mode, SslMode::Require);
     assert_eq!(parse("host=db requiressl=1").mode, SslMode::Require);
@@ -229,7 +250,9 @@ fn timeouts() {
 
 #[test]
 fn required_methods() {
-    let allows = |text: &str, method| parse(&format!("host=db require_auth={text}")).unwrap().require_auth.unwrap().allows(method);
+    let allows = |text: &str, method| {
+        parse(&format!("host=db require_auth={text}")).unwrap().require_auth.unwrap().allows(method)
+    };
     assert!(allows("scram-sha-256,md5", AuthMethod::Md5));
     assert!(!allows("scram-sha-256", AuthMethod::None));
     assert!(!allows("!password", AuthMethod::Password));
@@ -292,16 +315,28 @@ fn secrets_appear_nowhere() {
     }
     // Passwords with characters that should have been encoded: pieces of them end up in other places.
     for raw in [
-        "hunter2@part", "hunter2/part", "part/hunter2", "a/b?hunter2=c", "a?hunter2", "hunter2%zz", "a:hunter2/x", "12/hunter2?hunter2=3",
-        "[hunter2", "a/?hunter2", "hunter2/@hunter2",
+        "hunter2@part",
+        "hunter2/part",
+        "part/hunter2",
+        "a/b?hunter2=c",
+        "a?hunter2",
+        "hunter2%zz",
+        "a:hunter2/x",
+        "12/hunter2?hunter2=3",
+        "[hunter2",
+        "a/?hunter2",
+        "hunter2/@hunter2",
     ] {
         if let Err(error) = parse(&format!("postgresql://ada:{raw}@db/app")) {
             let text = format!("{error} {error:?}");
             assert!(!text.contains(secret), "{raw}: {text}");
         }
     }
-    for conninfo in ["password='hunter2 host=db", "host=db password=a hunter2", "host=db port=hunter2", "host=db sslmode=hunter2"] {
-        let text = parse(conninfo).map_or_else(|error| format!("{error} {error:?}"), |settings| format!("{settings:?}"));
+    for conninfo in
+        ["password='hunter2 host=db", "host=db password=a hunter2", "host=db port=hunter2", "host=db sslmode=hunter2"]
+    {
+        let text =
+            parse(conninfo).map_or_else(|error| format!("{error} {error:?}"), |settings| format!("{settings:?}"));
         assert!(!text.contains(secret), "{conninfo}: {text}");
     }
 }

@@ -75,7 +75,8 @@ pub(crate) struct TlsSettings {
 impl TlsSettings {
     /// libpq's rules (fe-connect.c, initialize_SSL in fe-secure-openssl.c).
     pub(super) fn resolve(values: &Values, home: Option<&PathBuf>) -> Result<Self> {
-        let default_file = |name: &str| home.map(|home| home.join(".postgresql").join(name)).filter(|path| path.exists());
+        let default_file =
+            |name: &str| home.map(|home| home.join(".postgresql").join(name)).filter(|path| path.exists());
         let file = |parameter: &str| values.get(parameter).map(PathBuf::from);
 
         let asked = values.choice(
@@ -105,7 +106,10 @@ impl TlsSettings {
             Some(_) if system => Roots::System,
             Some(path) if path.exists() => Roots::File(path),
             Some(path) if mode >= SslMode::VerifyCa => {
-                return Err(Error::setting(values.origin("sslrootcert"), format!("names a file that does not exist: {}", path.display())));
+                return Err(Error::setting(
+                    values.origin("sslrootcert"),
+                    format!("names a file that does not exist: {}", path.display()),
+                ));
             }
             Some(_) => Roots::None,
             None => default_file("root.crt").map_or(Roots::None, Roots::File),
@@ -133,7 +137,9 @@ impl TlsSettings {
         ];
         let minimum = values.choice("ssl_min_protocol_version", versions)?.unwrap_or(TlsVersion::V12);
         let maximum = values.choice("ssl_max_protocol_version", versions)?;
-        if matches!(values.get("ssl_max_protocol_version"), Some("TLSv1" | "TLSv1.1")) || maximum.is_some_and(|maximum| maximum < minimum) {
+        if matches!(values.get("ssl_max_protocol_version"), Some("TLSv1" | "TLSv1.1"))
+            || maximum.is_some_and(|maximum| maximum < minimum)
+        {
             return Err(Error::setting(
                 values.origin("ssl_max_protocol_version"),
                 "leaves no version of TLS; TLSv1.2 and TLSv1.3 are supported",
@@ -153,13 +159,19 @@ impl TlsSettings {
         if let Some((certificate, key)) = &certificate {
             for (parameter, path) in [("sslcert", certificate), ("sslkey", key)] {
                 if mode > SslMode::Disable && !path.exists() {
-                    return Err(Error::setting(values.origin(parameter), format!("names a file that does not exist: {}", path.display())));
+                    return Err(Error::setting(
+                        values.origin(parameter),
+                        format!("names a file that does not exist: {}", path.display()),
+                    ));
                 }
             }
         }
         let revoked = match file("sslcrl") {
             Some(path) if !path.exists() => {
-                return Err(Error::setting(values.origin("sslcrl"), format!("names a file that does not exist: {}", path.display())));
+                return Err(Error::setting(
+                    values.origin("sslcrl"),
+                    format!("names a file that does not exist: {}", path.display()),
+                ));
             }
             Some(path) => Some(path),
             None => default_file("root.crl"),
