@@ -1,4 +1,5 @@
 //! The store over Ceph's S3 gateway: conformance, and what only a real server can refuse.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::{Duration, Instant};
 
@@ -187,7 +188,7 @@ async fn a_frozen_server_is_a_timeout_and_a_thawed_one_goes_on() {
     impatient.network.bulk_retries = 0;
     let mut patient = impatient.clone();
     impatient.transfer.patience = Duration::ZERO;
-    patient.transfer.patience = Duration::from_secs(120);
+    patient.transfer.patience = Duration::from_mins(2);
     patient.transfer.read_bytes = MIB as u64;
     let (impatient, patient) = (impatient.connect().unwrap(), patient.connect().unwrap());
     write_large(&patient, "a", None).await.unwrap();
@@ -203,7 +204,7 @@ async fn a_frozen_server_is_a_timeout_and_a_thawed_one_goes_on() {
         assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unreachable), "{error:?}");
         assert!(error.is_retryable());
     }
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(begun.elapsed() < Duration::from_mins(1));
     let thawing = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         ceph.unpause();
