@@ -638,7 +638,7 @@ async fn restore_errors_are_weighed() {
         let arguments = [Path::new("--no-owner"), Path::new(jobs), file.path()];
         let outcome =
             run_pg_restore(newest, Some(&target_settings), arguments, CancellationToken::new()).await.unwrap();
-        assert_eq!(outcome.ignored, Some(outcome.errors.len()), "{outcome:#?}");
+        assert!(outcome.ignored.unwrap() <= outcome.errors.len(), "{outcome:#?}");
         let judgement = outcome.judge(15);
         assert_eq!(judgement.failed.len(), 3, "{:#?}", judgement.failed);
         assert!(judgement.failed.iter().any(|error| error.message.contains("relation \"t\" already exists")));

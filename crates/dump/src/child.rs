@@ -10,8 +10,8 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use crate::messages::{ChildError, StderrLog, warnings};
-use crate::{Error, Result, Tool};
+use crate::messages::{StderrLog, warnings};
+use crate::{ChildError, Error, Result, Tool};
 
 /// How long a child may take to end after SIGTERM.
 const POLITE_LIMIT: Duration = Duration::from_secs(5);
@@ -72,7 +72,8 @@ impl Child {
 
     /// Waits for its own end. Safe to drop and call again.
     pub(crate) async fn wait(&mut self) -> Result<Ended> {
-        let status = self.process.wait().await.map_err(|source| Error::io(format!("wait for {}", self.tool.name()), source))?;
+        let status =
+            self.process.wait().await.map_err(|source| Error::io(format!("wait for {}", self.tool.name()), source))?;
         // A pipe that a grandchild holds open must not hold us.
         if !self.stderr.is_finished() {
             let _ = tokio::time::timeout(STDERR_LIMIT, &mut self.stderr).await;

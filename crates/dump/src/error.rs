@@ -216,7 +216,7 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Setting { .. } | Self::UnknownParameter { .. } => ErrorKind::Settings,
+            Self::Setting { .. } | Self::UnknownParameter { .. } | Self::DumpOption { .. } => ErrorKind::Settings,
             Self::Unreachable { .. } | Self::Lost { .. } | Self::WrongRole { .. } => ErrorKind::Unreachable,
             Self::NoServer { attempts } => attempts.last().map_or(ErrorKind::Unreachable, |(_, error)| error.kind()),
             Self::Refused { source, .. } if source.is_shutdown() => ErrorKind::Unreachable,
@@ -228,10 +228,11 @@ impl Error {
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::NoClientTools { .. } => ErrorKind::Tools,
             Self::Child(error) => error.kind(),
-            Self::DumpOption { .. } => ErrorKind::Settings,
             Self::Archive(_) => ErrorKind::Archive,
             Self::Io { .. } => ErrorKind::Io,
-            Self::Abandoned { .. } | Self::Protocol { .. } | Self::Statement { .. } | Self::Value { .. } => ErrorKind::Defect,
+            Self::Abandoned { .. } | Self::Protocol { .. } | Self::Statement { .. } | Self::Value { .. } => {
+                ErrorKind::Defect
+            }
         }
     }
 
@@ -242,7 +243,9 @@ impl Error {
             Self::NoServer { attempts } => attempts.iter().any(|(_, error)| error.is_retryable()),
             Self::Child(error) => error.is_retryable(),
             Self::Refused { source, .. } => source.is_shutdown() || source.sqlstate == "53300",
-            Self::Server(error) => error.is_shutdown() || matches!(error.sqlstate.as_str(), "40001" | "40P01" | "53300"),
+            Self::Server(error) => {
+                error.is_shutdown() || matches!(error.sqlstate.as_str(), "40001" | "40P01" | "53300")
+            }
             _ => false,
         }
     }
@@ -395,7 +398,10 @@ mod tests {
         assert_eq!((refused("53300").kind(), refused("53300").is_retryable()), (ErrorKind::Refused, true));
         let several = Error::NoServer {
             attempts: vec![
-                ("a:1".to_owned(), Error::Unreachable { server: "a:1".to_owned(), source: io::Error::other("no route") }),
+                (
+                    "a:1".to_owned(),
+                    Error::Unreachable { server: "a:1".to_owned(), source: io::Error::other("no route") },
+                ),
                 ("b:2".to_owned(), refused("28P01")),
             ],
         };

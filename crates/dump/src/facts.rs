@@ -103,7 +103,8 @@ impl ServerFacts {
             private: PrivateFacts::default(),
             warnings: Vec::new(),
         };
-        facts.extensions = pairs(connection, "SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY 1").await?;
+        facts.extensions =
+            pairs(connection, "SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY 1").await?;
         facts.private = read_private(connection).await?;
         // Some managed servers have these functions and refuse to run them.
         facts.identity.system_identifier = optional(
@@ -187,10 +188,7 @@ async fn read_private(connection: &mut Connection) -> Result<PrivateFacts> {
         .await?;
     // An empty list of grants (everything revoked) is one row of nulls; no list at all is no row.
     facts.grants = (!grants.is_empty()).then(|| {
-        grants
-            .iter()
-            .filter_map(|row| Some((row.text(0).unwrap_or_default(), row.text(1)?, truth(row, 2))))
-            .collect()
+        grants.iter().filter_map(|row| Some((row.text(0).unwrap_or_default(), row.text(1)?, truth(row, 2)))).collect()
     });
     facts.labels = pairs(
         connection,
@@ -227,8 +225,7 @@ fn database_sql(version_num: u32) -> String {
 }
 
 /// The server's clock, microseconds since the epoch: independent of time zone and date style.
-pub(crate) const NOW: &str =
-    "(EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
+pub(crate) const NOW: &str = "(EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
 
 pub(crate) fn server_time(row: &Row, column: usize) -> Result<DateTime<Utc>> {
     let micros: i64 = row.get(column)?;

@@ -3,6 +3,7 @@
 //! The object's first line is `-- pgkeep-facts: {…}`: [`PrivateFacts`] as JSON in ASCII, one line. What could not be had
 //! follows as `-- pgkeep-warning: "…"` lines. All of it is legal SQL for psql.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -129,7 +130,9 @@ const COMPLETE: &[u8] = b"-- PostgreSQL database cluster dump complete";
 fn assemble(facts: &PrivateFacts, warnings: &[String], sql: &[u8]) -> Result<Bytes> {
     let mut text = format!("{FACTS}{}\n", json_line(facts)?);
     for warning in warnings {
-        text.push_str(&format!("{WARNING}{}\n", json_line(warning)?));
+        text.push_str(WARNING);
+        text.push_str(&json_line(warning)?);
+        text.push('\n');
     }
     let mut bytes = text.into_bytes();
     bytes.extend_from_slice(sql);
@@ -145,7 +148,7 @@ fn json_line(value: &impl serde::Serialize) -> Result<String> {
             line.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                line.push_str(&format!("\\u{unit:04x}"));
+                let _ = write!(line, "\\u{unit:04x}");
             }
         }
     }
@@ -164,7 +167,9 @@ impl PrivateFacts {
     pub fn from_globals(globals: &[u8]) -> Result<Option<Self>> {
         head(globals)
             .find_map(|line| line.strip_prefix(FACTS))
-            .map(|json| serde_json::from_str(json).map_err(|error| Error::io("read the facts in the globals", error.into())))
+            .map(|json| {
+                serde_json::from_str(json).map_err(|error| Error::io("read the facts in the globals", error.into()))
+            })
             .transpose()
     }
 }
@@ -181,7 +186,10 @@ mod tests {
     #[test]
     fn facts_survive_their_comment_line() {
         let facts = PrivateFacts {
-            database_settings: vec![("app.note".to_owned(), "line one\nDROP TABLE x; -- \u{2028} 'é' \u{1f600}\r\n\\".to_owned())],
+            database_settings: vec![(
+                "app.note".to_owned(),
+                "line one\nDROP TABLE x; -- \u{2028} 'é' \u{1f600}\r\n\\".to_owned(),
+            )],
             role_settings: vec![("Müller".to_owned(), "search_path".to_owned(), "\"$user\", public".to_owned())],
             grants: Some(vec![(String::new(), "CONNECT".to_owned(), false)]),
             labels: Vec::new(),

@@ -9,8 +9,11 @@ mod connection;
 mod engine;
 mod error;
 mod facts;
+mod failure;
 mod globals;
 mod messages;
+mod options;
+mod patterns;
 mod pg_dump;
 mod pg_restore;
 mod preflight;
@@ -22,18 +25,20 @@ mod tools;
 mod toys;
 
 pub use connection::{
-    CancelToken, Connection, CopyIn, CopyOut, Row, TransactionStatus, quote_identifier, quote_identifier_bytes, quote_literal,
-    quote_literal_bytes,
+    CancelToken, Connection, CopyIn, CopyOut, Row, TransactionStatus, quote_identifier, quote_identifier_bytes,
+    quote_literal, quote_literal_bytes,
 };
 pub use engine::{Dump, DumpOptions, DumpOutcome, DumpStream, StreamSegment};
+pub use error::{Error, ErrorKind, Result, ServerError};
+pub use facts::{PrivateFacts, ServerFacts, SourceIdentity};
+pub use failure::{ChildError, ChildFailure};
 pub use globals::{Globals, GlobalsPasswords, globals_warnings};
-pub use messages::{ChildError, ChildFailure};
 pub use pg_dump::{PgDumpEngine, schema_toc};
-pub use pg_restore::{Judgement, RestoreError, RestoreOutcome, feed_pg_restore, judge, pg_restore_text, run_pg_restore};
+pub use pg_restore::{
+    Judgement, RestoreError, RestoreOutcome, feed_pg_restore, judge, pg_restore_text, run_pg_restore,
+};
 pub use preflight::{Finding, Preflight, preflight};
 pub use selection::{Notice, Selection};
 pub use session::SessionSettings;
-pub use error::{Error, ErrorKind, Result, ServerError};
-pub use facts::{PrivateFacts, ServerFacts, SourceIdentity};
 pub use settings::ConnectSettings;
 pub use tools::{ClientTools, Tool};

@@ -20,8 +20,8 @@ use crate::engine::joined;
 use crate::facts::{NOW, database_encoding, server_time};
 use crate::globals::globals;
 use crate::{
-    ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals, GlobalsPasswords,
-    PrivateFacts, Result, Selection, ServerFacts, SessionSettings, StreamSegment, Tool, preflight,
+    ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
+    GlobalsPasswords, PrivateFacts, Result, Selection, ServerFacts, SessionSettings, StreamSegment, Tool, preflight,
 };
 
 /// Blocks that wait for whoever takes them, beside the one in the making.
@@ -29,7 +29,7 @@ const BLOCKS_AHEAD: usize = 2;
 /// Bytes read at once.
 const READ_BYTES: usize = 1 << 20;
 /// How long `pg_dump` may take to exit once its output has ended.
-const EXIT_LIMIT: Duration = Duration::from_secs(60);
+const EXIT_LIMIT: Duration = Duration::from_mins(1);
 /// The wait for a lock of [`schema_toc`].
 const SCHEMA_LOCK_WAIT: Duration = Duration::from_secs(30);
 
@@ -88,13 +88,11 @@ impl Dump for PgDumpEngine {
     async fn start(&self, cancel: CancellationToken) -> Result<DumpStream> {
         let server = Server::ask(&self.settings, &cancel).await?;
         let tools = ClientTools::choose(&self.installed, server.major)?;
-        let (command, private) = dump_command(tools, &server, &self.options.selection, self.options.lock_wait, &self.work)?;
+        let (command, private) =
+            dump_command(tools, &server, &self.options.selection, self.options.lock_wait, &self.work)?;
         let child = Child::spawn(command, Tool::PgDump, private)?;
-        let outcome = DumpOutcome {
-            pg_dump_version: tools.version.clone(),
-            snapshot_time: server.clock,
-            warnings: Vec::new(),
-        };
+        let outcome =
+            DumpOutcome { pg_dump_version: tools.version.clone(), snapshot_time: server.clock, warnings: Vec::new() };
         stream(child, self.options.block_bytes, outcome, cancel).await
     }
 
@@ -219,7 +217,12 @@ fn dump_command(
 }
 
 /// Passes a child's archive on; returns when its table of contents is there.
-async fn stream(mut child: Child, block_bytes: usize, outcome: DumpOutcome, cancel: CancellationToken) -> Result<DumpStream> {
+async fn stream(
+    mut child: Child,
+    block_bytes: usize,
+    outcome: DumpOutcome,
+    cancel: CancellationToken,
+) -> Result<DumpStream> {
     let stdout = child.stdout()?;
     let (toc_sender, toc) = oneshot::channel();
     let (blocks_sender, blocks) = mpsc::channel(BLOCKS_AHEAD);
@@ -231,20 +234,16 @@ async fn stream(mut child: Child, block_bytes: usize, outcome: DumpOutcome, canc
         block_bytes,
     };
     let outcome = tokio::spawn(supervise(child, stdout, pump, blocks_sender, outcome, cancel));
-    match toc.await {
-        Ok(toc) => {
-            let (segment, segments) = mpsc::channel(1);
-            // There is room for one, and the receiver is at hand.
-            let _ = segment.try_send(StreamSegment { blocks });
-            Ok(DumpStream { toc, segments, outcome })
-        }
-        Err(_) => {
-            // It ended before its table of contents; `blocks` lives until the reason is known.
-            let reason = joined(outcome.await);
-            drop(blocks);
-            Err(reason.err().unwrap_or(Error::Interrupted))
-        }
+    if let Ok(toc) = toc.await {
+        let (segment, segments) = mpsc::channel(1);
+        // There is room for one, and the receiver is at hand.
+        let _ = segment.try_send(StreamSegment { blocks });
+        return Ok(DumpStream { toc, segments, outcome });
     }
+    // It ended before its table of contents; `blocks` lives until the reason is known.
+    let reason = joined(outcome.await);
+    drop(blocks);
+    Err(reason.err().unwrap_or(Error::Interrupted))
 }
 
 /// The whole life of the child: what it writes is passed on, how it ends is weighed. Success takes both: an archive that
@@ -294,13 +293,13 @@ async fn supervise(
             }
         }
         // A child that failed cuts its archive short: its own words are the reason.
-        Some(Err(PumpError::Ended(error))) => match tokio::time::timeout(EXIT_LIMIT, child.wait()).await {
-            Ok(ended) => Err(ended?.success().err().unwrap_or(Error::Archive(error))),
-            Err(_) => {
-                child.end().await?;
-                Err(Error::Archive(error))
+        Some(Err(PumpError::Ended(error))) => {
+            if let Ok(ended) = tokio::time::timeout(EXIT_LIMIT, child.wait()).await {
+                return Err(ended?.success().err().unwrap_or(Error::Archive(error)));
             }
-        },
+            child.end().await?;
+            Err(Error::Archive(error))
+        }
         Some(Err(error)) => {
             child.end().await?;
             Err(match error {

@@ -87,7 +87,7 @@ impl RestoreOutcome {
                 .failed
                 .push(told(format!("pg_restore counted {ignored} errors, and {} were understood", self.errors.len()))),
             (Some(status), None) => {
-                judgement.failed.push(told(format!("pg_restore gave up with exit status {status}")))
+                judgement.failed.push(told(format!("pg_restore gave up with exit status {status}")));
             }
             (None, None) => judgement.failed.push(told("pg_restore was killed".to_owned())),
         }

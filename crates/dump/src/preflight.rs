@@ -4,7 +4,8 @@
 use std::fmt;
 
 use crate::facts::{truth, use_utf8};
-use crate::{Connection, Error, Result, Row, Selection, quote_identifier, quote_literal};
+use crate::patterns::{dumped, union};
+use crate::{Connection, Error, Result, Row, Selection, quote_identifier};
 
 /// How many objects of one kind are named one by one.
 const NAMED: usize = 20;
@@ -79,7 +80,9 @@ fn with_rows(selection: &Selection) -> bool {
 }
 
 fn with_schema(selection: &Selection) -> bool {
-    !["data-only", "no-schema", "statistics-only", "table", "table-and-children"].iter().any(|option| selection.has(option))
+    !["data-only", "no-schema", "statistics-only", "table", "table-and-children"]
+        .iter()
+        .any(|option| selection.has(option))
 }
 
 /// As pg_dump decides: by default with everything, with parts of the database only when asked for.
@@ -121,7 +124,12 @@ impl Role {
 }
 
 /// Tables and sequences that pg_dump will lock or read: privileges, and row-level security.
-async fn relations(connection: &mut Connection, selection: &Selection, role: &Role, found: &mut Preflight) -> Result<()> {
+async fn relations(
+    connection: &mut Connection,
+    selection: &Selection,
+    role: &Role,
+    found: &mut Preflight,
+) -> Result<()> {
     let rows_wanted = with_rows(selection) && !selection.has("enable-row-security");
     // Only rows that are copied meet row-level security; a partitioned table has none of its own.
     let secured = if rows_wanted {
@@ -155,7 +163,8 @@ async fn relations(connection: &mut Connection, selection: &Selection, role: &Ro
             schemas.push(schema);
         }
         if !truth(row, 4) {
-            let (kind, noun) = if row.text(2).as_deref() == Some("S") { ("SEQUENCE", "sequence") } else { ("TABLE", "table") };
+            let (kind, noun) =
+                if row.text(2).as_deref() == Some("S") { ("SEQUENCE", "sequence") } else { ("TABLE", "table") };
             unreadable.push(Finding {
                 problem: format!("{noun} {}: role {} may not read it", name(row), role.name),
                 remedy: Some(format!("GRANT SELECT ON {kind} {} TO {}", name(row), role.name)),
@@ -176,7 +185,12 @@ async fn relations(connection: &mut Connection, selection: &Selection, role: &Ro
         })
         .collect();
     push_some(&mut found.blockers, schemas, "schemas that the role may not use", Some(&role.read_all()));
-    push_some(&mut found.blockers, unreadable, "tables and sequences that the role may not read", Some(&role.read_all()));
+    push_some(
+        &mut found.blockers,
+        unreadable,
+        "tables and sequences that the role may not read",
+        Some(&role.read_all()),
+    );
     push_some(
         &mut found.blockers,
         hidden,
@@ -229,9 +243,8 @@ async fn large_objects(connection: &mut Connection, role: &Role, found: &mut Pre
 
 /// User mappings whose options pg_dump cannot see and drops without a word.
 async fn user_mappings(connection: &mut Connection, found: &mut Preflight) -> Result<()> {
-    let rows = connection
-        .query("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_user_mapping', 'SELECT')")
-        .await?;
+    let rows =
+        connection.query("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_user_mapping', 'SELECT')").await?;
     let readable = rows.first().is_some_and(|row| truth(row, 0));
     // With the catalog itself we know which have options; without, the view's own rule says whose we may not see.
     let sql = if readable {
@@ -262,7 +275,12 @@ async fn user_mappings(connection: &mut Connection, found: &mut Preflight) -> Re
 }
 
 /// Subscriptions, which pg_dump leaves out for everybody but superusers.
-async fn subscriptions(connection: &mut Connection, selection: &Selection, role: &Role, found: &mut Preflight) -> Result<()> {
+async fn subscriptions(
+    connection: &mut Connection,
+    selection: &Selection,
+    role: &Role,
+    found: &mut Preflight,
+) -> Result<()> {
     if role.version < 130_000 || selection.has("no-subscriptions") || selection.has("schema") {
         return Ok(());
     }
@@ -285,7 +303,10 @@ async fn subscriptions(connection: &mut Connection, selection: &Selection, role:
 /// Unlogged tables have no rows on a standby.
 async fn unlogged_on_standby(connection: &mut Connection, selection: &Selection, found: &mut Preflight) -> Result<()> {
     let rows = connection.query("SELECT pg_catalog.pg_is_in_recovery()").await?;
-    if !rows.first().is_some_and(|row| truth(row, 0)) || selection.has("filter") || selection.has("no-unlogged-table-data") {
+    if !rows.first().is_some_and(|row| truth(row, 0))
+        || selection.has("filter")
+        || selection.has("no-unlogged-table-data")
+    {
         return Ok(());
     }
     let sql = format!(
@@ -317,85 +338,22 @@ async fn prepared_transactions(connection: &mut Connection, found: &mut Prefligh
     let count: u64 = rows.first().map_or(Ok(0), |row| row.get(0))?;
     if count > 0 {
         found.losses.push(Finding {
-            problem: format!("{count} prepared transactions that are neither committed nor rolled back (see pg_prepared_xacts)"),
+            problem: format!(
+                "{count} prepared transactions that are neither committed nor rolled back (see pg_prepared_xacts)"
+            ),
             remedy: None,
         });
     }
     Ok(())
 }
 
-/// A condition on `c` and `n`: what pg_dump takes of the database (selectDumpableTable and selectDumpableNamespace in
-/// pg_dump.c). Members of extensions are left out, their configuration tables are not.
-fn dumped(selection: &Selection) -> String {
-    let mut conditions = vec![
-        "c.relpersistence <> 't'".to_owned(),
-        "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
-         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e' \
-         AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND c.oid <> ALL (coalesce(e.extconfig, '{}')))"
-            .to_owned(),
-    ];
-    if let Some(tables) = union(selection, &["table"], &["table-and-children"]) {
-        conditions.push(format!("c.oid IN ({tables})"));
-    } else {
-        let schemas = |option| any(selection.values(option).map(|pattern| matches("n.nspname", &Pattern::parse(pattern).name)));
-        if let Some(included) = schemas("schema") {
-            conditions.push(included);
-        } else {
-            conditions.push("n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'".to_owned());
-            if let Some(excluded) = schemas("exclude-schema") {
-                conditions.push(format!("NOT {excluded}"));
-            }
-        }
-    }
-    if let Some(tables) = union(selection, &["exclude-table"], &["exclude-table-and-children"]) {
-        conditions.push(format!("c.oid NOT IN ({tables})"));
-    }
-    conditions.join(" AND ")
-}
-
-fn any(conditions: impl Iterator<Item = String>) -> Option<String> {
-    let conditions: Vec<String> = conditions.collect();
-    (!conditions.is_empty()).then(|| format!("({})", conditions.join(" OR ")))
-}
-
-/// A query for the OIDs that the patterns of some options match, children with those of `trees`.
-fn union(selection: &Selection, alone: &[&str], trees: &[&str]) -> Option<String> {
-    let matching = |pattern: &str| {
-        let pattern = Pattern::parse(pattern);
-        let place = pattern.schema.as_ref().map_or_else(
-            || "pg_catalog.pg_table_is_visible(x.oid)".to_owned(),
-            |schema| matches("y.nspname", schema),
-        );
-        format!(
-            "SELECT x.oid FROM pg_catalog.pg_class x JOIN pg_catalog.pg_namespace y ON y.oid = x.relnamespace \
-             WHERE x.relkind IN ('r', 'p', 'S', 'v', 'm', 'f') AND {} AND {place}",
-            matches("x.relname", &pattern.name)
-        )
-    };
-    let with_children = |pattern: &str| {
-        format!(
-            "(WITH RECURSIVE tree (oid) AS ({} UNION SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid) \
-             SELECT oid FROM tree)",
-            matching(pattern)
-        )
-    };
-    let mut parts: Vec<String> = Vec::new();
-    for option in alone {
-        parts.extend(selection.values(option).map(matching));
-    }
-    for option in trees {
-        parts.extend(selection.values(option).map(with_children));
-    }
-    (!parts.is_empty()).then(|| parts.join(" UNION ALL "))
-}
-
-fn matches(column: &str, expression: &str) -> String {
-    format!("{column} OPERATOR(pg_catalog.~) {} COLLATE pg_catalog.default", quote_literal(expression))
-}
-
 /// Runs a query as pg_dump resolves its patterns: a name without schema means what is visible with the search path that
 /// the role starts with. Everything in our queries is qualified.
-async fn with_original_search_path(connection: &mut Connection, selection: &Selection, sql: String) -> Result<Vec<Row>> {
+async fn with_original_search_path(
+    connection: &mut Connection,
+    selection: &Selection,
+    sql: String,
+) -> Result<Vec<Row>> {
     if selection.is_everything() {
         return connection.query(sql).await;
     }
@@ -405,65 +363,9 @@ async fn with_original_search_path(connection: &mut Connection, selection: &Sele
     rows
 }
 
-/// A name pattern of psql and pg_dump as regular expressions (processSQLNamePattern in string_utils.c).
-#[derive(Debug, PartialEq, Eq)]
-struct Pattern {
-    schema: Option<String>,
-    name: String,
-}
-
-impl Pattern {
-    fn parse(pattern: &str) -> Self {
-        let mut parts = vec![String::new()];
-        let mut quoted = false;
-        let mut rest = pattern.chars().peekable();
-        while let Some(c) = rest.next() {
-            let Some(part) = parts.last_mut() else { break };
-            match c {
-                '"' if quoted && rest.peek() == Some(&'"') => {
-                    rest.next();
-                    part.push('"');
-                }
-                '"' => quoted = !quoted,
-                '.' if !quoted => parts.push(String::new()),
-                '*' if !quoted => part.push_str(".*"),
-                '?' if !quoted => part.push('.'),
-                '$' => part.push_str("\\$"),
-                '[' if !quoted && rest.peek() == Some(&']') => part.push_str("\\["),
-                '|' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '.' | '^' | '\\' if quoted => {
-                    part.push('\\');
-                    part.push(c);
-                }
-                _ if quoted => part.push(c),
-                _ => part.extend(c.to_lowercase()),
-            }
-        }
-        let anchored = |part: String| format!("^({part})$");
-        let name = anchored(parts.pop().unwrap_or_default());
-        Self { schema: parts.pop().map(anchored), name }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_become_regular_expressions_as_psql_makes_them() {
-        for (pattern, schema, name) in [
-            ("users", None, "^(users)$"),
-            ("Public.Us*", Some("^(public)$"), "^(us.*)$"),
-            ("\"Odd.Name*\"", None, "^(Odd\\.Name\\*)$"),
-            ("a?b|c", None, "^(a.b|c)$"),
-            ("\"say \"\"hi\"\"\"", None, "^(say \"hi\")$"),
-            ("price$", None, "^(price\\$)$"),
-            ("db.s.t", Some("^(s)$"), "^(t)$"),
-            ("array[]", None, "^(array\\[])$"),
-        ] {
-            let expected = Pattern { schema: schema.map(str::to_owned), name: name.to_owned() };
-            assert_eq!(Pattern::parse(pattern), expected, "{pattern}");
-        }
-    }
 
     #[test]
     fn parts_of_a_database_are_weighed_as_pg_dump_takes_them() {

@@ -73,7 +73,7 @@ async fn a_whole_archive_comes_through() {
     let (mut rows, mut objects) = (0, Vec::new());
     while let Some(event) = decoder.next_event().unwrap() {
         match event {
-            Event::Data { bytes, .. } => rows += bytes.iter().filter(|&&byte| byte == b'\n').count(),
+            Event::Data { bytes, .. } => rows += bytes.split(|&byte| byte == b'\n').count() - 1,
             Event::LargeObjectFinished { oid, bytes } => objects.push((oid, bytes)),
             _ => {}
         }
@@ -84,12 +84,11 @@ async fn a_whole_archive_comes_through() {
 
 #[tokio::test]
 async fn warnings_are_kept_and_harmless_lines_are_not() {
-    let (_, outcome) = run(
-        "echo 'pg_dump: warning: subscriptions not dumped because current user is not a superuser' >&2; \
+    let (_, outcome) =
+        run("echo 'pg_dump: warning: subscriptions not dumped because current user is not a superuser' >&2; \
          echo 'pg_dump: warning: there are circular foreign-key constraints on this table:' >&2; \
-         echo 'pg_dump: detail: self' >&2; cat \"$A\"; echo 'WARNING:  odd' >&2",
-    )
-    .await;
+         echo 'pg_dump: detail: self' >&2; cat \"$A\"; echo 'WARNING:  odd' >&2")
+        .await;
     assert_eq!(
         outcome.unwrap().warnings,
         ["subscriptions not dumped because current user is not a superuser", "WARNING:  odd"]
@@ -98,7 +97,9 @@ async fn warnings_are_kept_and_harmless_lines_are_not() {
 
 #[tokio::test]
 async fn a_whole_archive_and_a_bad_status_is_no_success() {
-    let (blocks, outcome) = run("cat \"$A\"; echo 'pg_dump: error: could not write to output file: No space left on device' >&2; exit 1").await;
+    let (blocks, outcome) =
+        run("cat \"$A\"; echo 'pg_dump: error: could not write to output file: No space left on device' >&2; exit 1")
+            .await;
     assert!(!blocks.is_empty());
     let error = outcome.unwrap_err();
     let Error::Child(child) = &error else { panic!("{error}") };
@@ -141,12 +142,10 @@ async fn killed_half_way() {
 
 #[tokio::test]
 async fn the_servers_end_is_the_reason_that_is_told() {
-    let (_, outcome) = run(
-        "head -c 9000 \"$A\"; \
+    let (_, outcome) = run("head -c 9000 \"$A\"; \
          echo 'pg_dump: error: Dumping the contents of table \"customer\" failed: PQgetCopyData() failed.' >&2; \
          echo 'pg_dump: detail: Error message from server: server closed the connection unexpectedly' >&2; \
-         exit 1",
-    )
+         exit 1")
     .await;
     let error = outcome.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
@@ -216,7 +215,8 @@ async fn the_table_of_contents_alone() {
     assert_eq!(toc.encoding().as_deref(), Some("UTF8"));
     assert!(toc.entries.iter().any(|entry| entry.desc == "TABLE" && entry.tag.lossy() == "customer"));
     assert!(ends("sleep 617").await);
-    let error = first_toc(toy("echo 'pg_dump: error: no matching tables were found' >&2; exit 1"), cancel).await.unwrap_err();
+    let error =
+        first_toc(toy("echo 'pg_dump: error: no matching tables were found' >&2; exit 1"), cancel).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Settings);
     let cancelled = CancellationToken::new();
     cancelled.cancel();
