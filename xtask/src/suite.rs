@@ -4,15 +4,27 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Instant;
 
-use crate::images;
-use crate::process::{self, Result, cargo, seconds, workspace};
+use crate::process::{self, Result, cargo, on_path, seconds, workspace};
+use crate::{apt, images};
+
+/// Programs that tests call, and the packages that have them.
+const STOCK_TOOLS: [(&str, &str); 4] = [("zstd", "zstd"), ("lz4", "lz4"), ("gzip", "gzip"), ("kill", "procps")];
 
 /// Prepares what the end-to-end tests need and runs `cargo test` over the workspace; `arguments` go to it.
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let started = Instant::now();
-    images::ensure()?;
-    println!("==> building the programs");
-    process::run(cargo().args(["build", "--quiet", "--locked", "--package", "pgkeep", "--bins"]))?;
+    let missing: Vec<&str> =
+        STOCK_TOOLS.iter().filter(|(tool, _)| !on_path(tool)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        apt::install(&missing)?;
+    }
+    // Images come from the network and one core, programs from the compiler: side by side.
+    std::thread::scope(|scope| {
+        let images = scope.spawn(images::ensure);
+        let built = build(arguments);
+        let images = images.join().unwrap_or_else(|_| Err("building the images panicked".into()));
+        built.and(images)
+    })?;
 
     println!("==> tests");
     let programs = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), Into::into);
@@ -41,6 +53,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         return Err("no test was run".into());
     }
     Ok(())
+}
+
+fn build(arguments: &[&str]) -> Result {
+    println!("==> building the programs and the tests");
+    process::run(cargo().args(["build", "--quiet", "--locked", "--package", "pgkeep", "--bins"]))?;
+    process::run(cargo().args(["test", "--quiet", "--locked", "--workspace", "--no-run"]).args(arguments))
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -236,3 +236,48 @@ impl ObjectWriter for FaultyWriter {
         self.inner.abort().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pgkeep_storage::{ObjectStorage, StorageExt as _};
+
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::new(text).expect("a key")
+    }
+
+    #[tokio::test]
+    async fn each_operation_fails_when_it_is_told_to_and_leaves_nothing_visible() {
+        let inner: Arc<dyn Storage> = Arc::new(ObjectStorage::memory());
+        let faulty = FaultyStorage::new(Arc::clone(&inner));
+        faulty.fail(Operation::Finish, 2);
+        faulty.put(&key("a"), "a".into()).await.expect("the first is well");
+        assert!(faulty.put(&key("b"), "b".into()).await.is_err() && faulty.has_failed());
+        assert!(!inner.exists(&key("b")).await.expect("it answers"));
+        faulty.put(&key("c"), "c".into()).await.expect("the third is well");
+
+        for operation in [Operation::Write, Operation::WriteChunk] {
+            faulty.fail_from(operation, 1);
+            assert!(faulty.put(&key("d"), "d".into()).await.is_err(), "{operation:?}");
+            assert!(faulty.put(&key("d"), "d".into()).await.is_err(), "{operation:?}");
+            assert!(!inner.exists(&key("d")).await.expect("it answers"));
+        }
+        for operation in [Operation::Read, Operation::ReadChunk] {
+            faulty.fail(operation, 1);
+            assert!(faulty.read_all(&key("a"), 10).await.is_err(), "{operation:?}");
+            assert_eq!(faulty.read_all(&key("a"), 10).await.expect("well again"), "a");
+        }
+        faulty.fail(Operation::List, 1);
+        assert!(faulty.list_all(&Key::root()).await.is_err());
+        faulty.fail(Operation::Head, 1);
+        assert!(faulty.head(&key("a")).await.is_err());
+        faulty.fail(Operation::Create, 1);
+        assert!(faulty.create(&key("e"), "e".into()).await.is_err());
+        faulty.fail(Operation::Delete, 1);
+        assert!(faulty.delete(&key("a")).await.is_err());
+        faulty.heal();
+        assert_eq!(faulty.list_all(&Key::root()).await.expect("well again").len(), 2);
+        assert_eq!((faulty.calls(Operation::List), faulty.has_failed()), (1, false));
+    }
+}
