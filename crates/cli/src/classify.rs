@@ -18,14 +18,17 @@ impl From<CoreError> for Failure {
                     failure.code = core_code(source);
                     failure.hint = failure.code.advice().map(str::to_owned);
                 } else {
-                    let hint = format!("a complete copy is at {}; the next run copies what is missing", copies.join(", "));
+                    let hint =
+                        format!("a complete copy is at {}; the next run copies what is missing", copies.join(", "));
                     failure.hint = Some(match core_code(source).advice() {
                         Some(advice) => format!("{hint}. {advice}"),
                         None => hint,
                     });
                 }
             }
-            CoreError::NotFound { candidates, .. } | CoreError::Ambiguous { candidates, .. } if !candidates.is_empty() => {
+            CoreError::NotFound { candidates, .. } | CoreError::Ambiguous { candidates, .. }
+                if !candidates.is_empty() =>
+            {
                 failure.hint = Some(format!("there is: {}", candidates.join(", ")));
             }
             _ => {}
@@ -83,7 +86,9 @@ fn core_message(error: &CoreError) -> String {
     match error {
         // A store's own error names the place.
         CoreError::Storage { source, .. } => chain(source),
-        CoreError::Destination { destination, source, .. } => format!("the backup is not at {destination}: {}", core_message(source)),
+        CoreError::Destination { destination, source, .. } => {
+            format!("the backup is not at {destination}: {}", core_message(source))
+        }
         // Only a dump that failed is said to have failed: most often it was never begun.
         CoreError::Dump(source) if dump_code(source) != Code::DumpFailed => chain(source),
         _ => chain(error),
@@ -178,12 +183,12 @@ fn restore_code(error: &RestoreError) -> Code {
         RestoreError::Interrupted => Code::Interrupted,
         RestoreError::Usage(_) => Code::Usage,
         RestoreError::Io { source, .. } => Failure::io("", source).code,
-        RestoreError::Database { source, .. } | RestoreError::Table { source, .. } | RestoreError::Swap { source, .. } => {
-            match dump_code(source) {
-                Code::DumpFailed => Code::RestoreFailed,
-                code => code,
-            }
-        }
+        RestoreError::Database { source, .. }
+        | RestoreError::Table { source, .. }
+        | RestoreError::Swap { source, .. } => match dump_code(source) {
+            Code::DumpFailed => Code::RestoreFailed,
+            code => code,
+        },
         RestoreError::PgRestore { .. } | RestoreError::Snapshot { .. } => Code::RestoreFailed,
         _ => Code::Unexpected,
     }

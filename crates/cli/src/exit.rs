@@ -54,7 +54,10 @@ impl Exit {
 
     /// The table as a paragraph of the help.
     pub(crate) fn help() -> String {
-        let codes: Vec<_> = Self::TABLE.iter().map(|(exit, meaning)| format!("  {:>3}  {}", exit.code(), meaning.replace('`', ""))).collect();
+        let codes: Vec<_> = Self::TABLE
+            .iter()
+            .map(|(exit, meaning)| format!("  {:>3}  {}", exit.code(), meaning.replace('`', "")))
+            .collect();
         format!("Exit codes:\n{}", codes.join("\n"))
     }
 

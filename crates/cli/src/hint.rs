@@ -164,6 +164,24 @@ codes! {
         Some("run it again with --verbose; if it stays, please report it with the log");
 }
 
+/// Checks that the project's document `name` holds `table` between its marks; with `PGKEEP_UPDATE_DOCS` set, puts it there.
+#[cfg(test)]
+pub(crate) fn check_document(name: &str, table: &str) {
+    const BEGIN: &str = "<!-- table: begin -->\n";
+    const END: &str = "<!-- table: end -->";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
+    let found = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = found.split_once(BEGIN).expect("the document marks the table");
+    let (present, after) = rest.split_once(END).expect("the document marks the table's end");
+    if present != table {
+        if std::env::var_os("PGKEEP_UPDATE_DOCS").is_some() {
+            std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        } else {
+            panic!("{name} is out of date; run this test with PGKEEP_UPDATE_DOCS=1");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -180,7 +198,8 @@ mod tests {
         text.push_str("\n| `error.code` | exit | what it means | what to do |\n| --- | --- | --- | --- |\n");
         for code in Code::ALL {
             let advice = code.advice().unwrap_or("see the message").replace('|', "\\|");
-            writeln!(text, "| `{}` | {} | {} | {advice} |", code.text(), code.exit().code(), code.meaning().trim()).unwrap();
+            writeln!(text, "| `{}` | {} | {} | {advice} |", code.text(), code.exit().code(), code.meaning().trim())
+                .unwrap();
         }
         text
     }
@@ -193,18 +212,6 @@ mod tests {
 
     #[test]
     fn the_document_has_this_table() {
-        const BEGIN: &str = "<!-- table: begin -->\n";
-        const END: &str = "<!-- table: end -->";
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/TROUBLESHOOTING.md");
-        let found = std::fs::read_to_string(&path).unwrap();
-        let (before, rest) = found.split_once(BEGIN).expect("the document marks the table");
-        let (table, after) = rest.split_once(END).expect("the document marks the table's end");
-        if table != document() {
-            if std::env::var_os("PGKEEP_UPDATE_DOCS").is_some() {
-                std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", document())).unwrap();
-            } else {
-                panic!("docs/TROUBLESHOOTING.md is out of date; run this test with PGKEEP_UPDATE_DOCS=1");
-            }
-        }
+        check_document("docs/TROUBLESHOOTING.md", &document());
     }
 }

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::args::{
-    BackupArgs, BackupDatabase, Command, GlobalArgs, ListArgs, OutputFormat, Pgkeep, RestoreArgs, RestoreDatabase, VerifyArgs,
+    BackupArgs, BackupDatabase, Command, GlobalArgs, ListArgs, OutputFormat, Pgkeep, RestoreArgs, RestoreDatabase,
+    VerifyArgs,
 };
 
 /// Which program was started.
@@ -60,7 +61,11 @@ impl Invocation {
         let command = if typed.list_backups {
             Command::List(ListArgs::default())
         } else if typed.verify_only {
-            Command::Verify(VerifyArgs { backup: backup.into_iter().collect(), latest: typed.latest, ..VerifyArgs::default() })
+            Command::Verify(VerifyArgs {
+                backup: backup.into_iter().collect(),
+                latest: typed.latest,
+                ..VerifyArgs::default()
+            })
         } else {
             Command::Restore(RestoreArgs {
                 backup,
@@ -99,7 +104,8 @@ pub(crate) fn output_format(program: Program, arguments: &[OsString]) -> OutputF
 pub(crate) fn command_name(program: Program, arguments: &[OsString]) -> String {
     if program == Program::Pgkeep {
         let names: Vec<_> = Pgkeep::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-        let typed = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).find(|word| names.contains(word));
+        let typed =
+            arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).find(|word| names.contains(word));
         return typed.unwrap_or_else(|| program.name().to_owned());
     }
     program.name().to_owned()
@@ -137,7 +143,14 @@ mod tests {
 
     #[test]
     fn what_excludes_each_other_is_refused() {
-        for line in ["backup --daily --weekly", "restore", "restore x --latest", "verify", "verify x --all", "list --quiet --verbose"] {
+        for line in [
+            "backup --daily --weekly",
+            "restore",
+            "restore x --latest",
+            "verify",
+            "verify x --all",
+            "list --quiet --verbose",
+        ] {
             assert!(parse(Program::Pgkeep, line).is_err(), "{line}");
         }
         assert!(parse(Program::RestoreDatabase, "x --latest").is_err());

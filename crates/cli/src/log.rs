@@ -106,9 +106,11 @@ fn rotated_files(path: &Path, directory: &Path) -> Vec<PathBuf> {
     entries
         .filter_map(Result::ok)
         .filter(|entry| {
-            entry.file_name().to_str().and_then(|found| found.strip_prefix(name)?.strip_prefix('-')).is_some_and(|day| {
-                day.len() == 8 && NaiveDate::parse_from_str(day, "%Y%m%d").is_ok()
-            })
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|found| found.strip_prefix(name)?.strip_prefix('-'))
+                .is_some_and(|day| day.len() == 8 && NaiveDate::parse_from_str(day, "%Y%m%d").is_ok())
         })
         .map(|entry| entry.path())
         .collect()

@@ -14,7 +14,11 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar on stderr, or none.
     pub(crate) fn new(shown: bool) -> Self {
-        let bar = if shown { ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)) } else { ProgressBar::hidden() };
+        let bar = if shown {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8))
+        } else {
+            ProgressBar::hidden()
+        };
         Self { bar }
     }
 
@@ -32,7 +36,11 @@ impl Progress {
             Event::StageStarted { stage, subject } => {
                 self.bar.reset();
                 self.bar.set_style(spinner());
-                self.bar.set_message(if subject.is_empty() { word(*stage).to_owned() } else { format!("{} {subject}", word(*stage)) });
+                self.bar.set_message(if subject.is_empty() {
+                    word(*stage).to_owned()
+                } else {
+                    format!("{} {subject}", word(*stage))
+                });
                 self.bar.enable_steady_tick(Duration::from_millis(125));
             }
             Event::Progress { plain_bytes, total_bytes, items, total_items, .. } => {

@@ -193,7 +193,11 @@ impl Reporter {
         if level < self.least || self.state().stderr_is_file {
             return;
         }
-        let line = if self.terminal { self.for_people(level, label, message) } else { log::line(Utc::now(), level, &format!("{label}{message}")) };
+        let line = if self.terminal {
+            self.for_people(level, label, message)
+        } else {
+            log::line(Utc::now(), level, &format!("{label}{message}"))
+        };
         self.progress.suspend(|| {
             let _ = writeln!(std::io::stderr().lock(), "{line}");
         });

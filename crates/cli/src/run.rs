@@ -44,7 +44,8 @@ fn not_understood(program: Program, arguments: &[OsString], error: &clap::Error,
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let failure = Failure::new(Code::Usage, message);
         let name = invocation::command_name(program, arguments);
-        let _ = print(&Document::new(&name, Outcome::Failed, begun, &[], serde_json::Map::new(), Some(&failure)).text());
+        let _ =
+            print(&Document::new(&name, Outcome::Failed, begun, &[], serde_json::Map::new(), Some(&failure)).text());
     }
     Exit::Usage
 }

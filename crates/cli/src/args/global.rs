@@ -18,7 +18,15 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) database: Option<String>,
     /// What stdout gets: text for people, or one JSON document, also on failure
-    #[arg(long, global = true, value_name = "human|json", value_enum, default_value_t, hide_possible_values = true, hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "human|json",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub(crate) output: OutputFormat,
     /// Tell the details too
     #[arg(short, long, global = true)]
@@ -27,7 +35,15 @@ pub(crate) struct GlobalArgs {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Colours: auto is on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "auto|always|never", value_enum, default_value_t, hide_possible_values = true, hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "auto|always|never",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub(crate) color: ColorChoice,
     /// No progress bar (there is one only on a terminal)
     #[arg(long, global = true)]

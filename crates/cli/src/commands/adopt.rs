@@ -35,8 +35,9 @@ fn place(context: &Context, keeper: &pgkeep_core::Keeper, typed: &str) -> Result
         typed.to_owned()
     } else {
         let path = context.surroundings.directory.join(typed);
-        let path = std::fs::canonicalize(&path)
-            .map_err(|error| Failure::new(Code::NothingMatched, format!("{} can't be opened: {error}", path.display())))?;
+        let path = std::fs::canonicalize(&path).map_err(|error| {
+            Failure::new(Code::NothingMatched, format!("{} can't be opened: {error}", path.display()))
+        })?;
         format!("file://{}", path.display())
     };
     for (index, destination) in keeper.destinations.iter().enumerate() {
@@ -45,7 +46,8 @@ fn place(context: &Context, keeper: &pgkeep_core::Keeper, typed: &str) -> Result
             return Ok((index, Key::new(key)?));
         }
     }
-    let places: Vec<_> = keeper.destinations.iter().map(|destination| destination.storage.location().to_string()).collect();
+    let places: Vec<_> =
+        keeper.destinations.iter().map(|destination| destination.storage.location().to_string()).collect();
     Err(Failure::new(Code::NothingMatched, format!("{typed} lies in none of {}", places.join(", ")))
         .hint("copy it there first; `pgkeep restore` takes it where it is"))
 }

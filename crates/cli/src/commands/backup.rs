@@ -130,7 +130,9 @@ fn check_engine(context: &Context) -> Result<()> {
             "auto" | "pg_dump" => Ok(()),
             "parallel" => Err(Failure::settings(format!("{}: this version has no parallel engine yet", found.origin))
                 .hint("auto or pg_dump")),
-            other => Err(Failure::settings(format!("{}: {other:?} is no engine", found.origin)).hint("auto or pg_dump")),
+            other => {
+                Err(Failure::settings(format!("{}: {other:?} is no engine", found.origin)).hint("auto or pg_dump"))
+            }
         },
     }
 }
@@ -180,11 +182,8 @@ fn store_word(context: &Context) -> &'static str {
 }
 
 fn plan_text(plan: &BackupPlan) -> String {
-    let mut facts = vec![
-        ("would make", plan.id.to_string()),
-        ("file", plan.file.clone()),
-        ("database", size(plan.database_bytes)),
-    ];
+    let mut facts =
+        vec![("would make", plan.id.to_string()), ("file", plan.file.clone()), ("database", size(plan.database_bytes))];
     facts.extend(plan.destinations.iter().map(|(name, location)| ("would store", format!("at {name}: {location}"))));
     let mut text = tables::facts(facts);
     let removals: usize = plan.retention.iter().map(|(_, retention)| retention.removals().count()).sum();

@@ -13,9 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Done;
-use crate::args::{
-    BackupArgs, Command, DemoArgs, ExportArgs, GlobalArgs, ListArgs, RestoreArgs, VerifyArgs,
-};
+use crate::args::{BackupArgs, Command, DemoArgs, ExportArgs, GlobalArgs, ListArgs, RestoreArgs, VerifyArgs};
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::invocation::{Invocation, Program};
@@ -71,7 +69,16 @@ impl Demo<'_> {
         let database = self.database()?;
         sample::fill(&database, self.args.scale, self.reporter).await?;
         let before = sample::census(&database).await?;
-        report.push(("sample database", format!("{}, {} tables, {} rows ({})", size(before.bytes), before.tables.len(), before.rows(), elapsed(began.elapsed()))));
+        report.push((
+            "sample database",
+            format!(
+                "{}, {} tables, {} rows ({})",
+                size(before.bytes),
+                before.tables.len(),
+                before.rows(),
+                elapsed(began.elapsed())
+            ),
+        ));
 
         self.chapter(2, "back it up");
         let (took, done) = self.command("backup", Command::Backup(BackupArgs::default())).await?;
@@ -109,13 +116,18 @@ impl Demo<'_> {
         report.push(("equal tables", format!("{} of {all}", equal.len())));
         self.reporter.show(&census_table(&before, &after));
 
-        let text = format!("\nREPORT\n{}\n", tables::facts(report.iter().map(|(label, value)| (*label, value.clone()))));
-        let facts: serde_json::Map<_, _> = report.into_iter().map(|(label, value)| (label.replace(' ', "_"), json!(value))).collect();
-        let mut done = Done::new(text, "demo", serde_json::Value::Object(facts)).with("equal_tables", json!(equal)).with("tables", json!(all));
+        let text =
+            format!("\nREPORT\n{}\n", tables::facts(report.iter().map(|(label, value)| (*label, value.clone()))));
+        let facts: serde_json::Map<_, _> =
+            report.into_iter().map(|(label, value)| (label.replace(' ', "_"), json!(value))).collect();
+        let mut done = Done::new(text, "demo", serde_json::Value::Object(facts))
+            .with("equal_tables", json!(equal))
+            .with("tables", json!(all));
         if equal.len() == all && after.tables.len() == all {
             done.text.push_str("Everything came back as it was.\n");
         } else {
-            done.failure = Some(Failure::new(Code::ProofFailed, format!("{} of {all} tables came back equal", equal.len())));
+            done.failure =
+                Some(Failure::new(Code::ProofFailed, format!("{} of {all} tables came back equal", equal.len())));
         }
         Ok(done)
     }
@@ -143,12 +155,7 @@ impl Demo<'_> {
             surroundings.variables.insert(name.to_owned(), value);
         }
         folder.clone_into(&mut surroundings.directory);
-        let globals = GlobalArgs {
-            config: None,
-            env_file: None,
-            database: None,
-            ..self.globals.clone()
-        };
+        let globals = GlobalArgs { config: None, env_file: None, database: None, ..self.globals.clone() };
         let invocation = Invocation { program: Program::Pgkeep, globals, command };
         let began = Instant::now();
         let run = super::run(invocation, surroundings, Arc::clone(self.reporter), self.cancel.clone());
@@ -192,7 +199,12 @@ fn census_table(before: &Census, after: &Census) -> String {
     let rows = before.tables.iter().map(|(table, was)| {
         let is = after.tables.get(table);
         let verdict = if is == Some(was) { "equal" } else { "DIFFERENT" };
-        [table.clone(), was.rows.to_string(), is.map_or_else(|| "-".to_owned(), |is| is.rows.to_string()), verdict.to_owned()]
+        [
+            table.clone(),
+            was.rows.to_string(),
+            is.map_or_else(|| "-".to_owned(), |is| is.rows.to_string()),
+            verdict.to_owned(),
+        ]
     });
     tables::table(["TABLE", "ROWS BEFORE", "ROWS NOW", "CONTENT"], &[1, 2], rows)
 }

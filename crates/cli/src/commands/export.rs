@@ -21,10 +21,8 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Done> {
         return Err(Failure::new(Code::Usage, message).hint("pass --to FILE"));
     }
     let chosen = context.choose(args.backup.as_deref(), None, None, Access::Read).await?;
-    let options = ExportOptions {
-        tables: (!args.table.is_empty()).then(|| args.table.clone()),
-        jobs: context.settings.jobs,
-    };
+    let options =
+        ExportOptions { tables: (!args.table.is_empty()).then(|| args.table.clone()), jobs: context.settings.jobs };
     let report = if to_stdout {
         to_pipe(&chosen, &options).await?
     } else {

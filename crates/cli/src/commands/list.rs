@@ -27,7 +27,8 @@ pub(super) async fn run(context: &Context, args: &ListArgs) -> Result<Done> {
     let backups: Vec<Value> = entries.iter().map(|entry| documents::backup(entry)).collect();
     let text = if context.program == Program::RestoreDatabase { drop_in_list(&entries) } else { table(&entries) };
     if entries.is_empty() {
-        let places: Vec<_> = keeper.destinations.iter().map(|destination| destination.storage.location().to_string()).collect();
+        let places: Vec<_> =
+            keeper.destinations.iter().map(|destination| destination.storage.location().to_string()).collect();
         context.reporter.info(format!("no backups at {}", places.join(", ")));
     }
     Ok(Done::new(text, "backups", json!(backups)))
@@ -81,7 +82,9 @@ pub(super) fn places(entry: &CatalogEntry) -> String {
 fn proof(entry: &CatalogEntry) -> String {
     match entry.proofs.first() {
         None => "-".to_owned(),
-        Some(proof) if proof.outcome == ProofOutcome::Good => format!("{}:{}", proof.kind.word(), proof.at.format("%Y-%m-%d")),
+        Some(proof) if proof.outcome == ProofOutcome::Good => {
+            format!("{}:{}", proof.kind.word(), proof.at.format("%Y-%m-%d"))
+        }
         Some(proof) => format!("{}:BAD", proof.kind.word()),
     }
 }

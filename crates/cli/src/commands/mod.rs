@@ -160,7 +160,9 @@ fn log_of(program: Program, command: &Command) -> Log {
         Command::Prune(args) if args.dry_run => Log::None,
         Command::Restore(_) | Command::Rollback(_) => Log::Restores,
         Command::Verify(_) if program == Program::RestoreDatabase => Log::Restores,
-        Command::Backup(_) | Command::Verify(_) | Command::Prune(_) | Command::Adopt(_) | Command::Unlock(_) => Log::Backups,
+        Command::Backup(_) | Command::Verify(_) | Command::Prune(_) | Command::Adopt(_) | Command::Unlock(_) => {
+            Log::Backups
+        }
         _ => Log::None,
     }
 }

@@ -43,7 +43,9 @@ impl Context {
     ) -> Result<Chosen> {
         match typed {
             Some(url) if url.contains("://") => self.at_url(url).await,
-            Some(path) if path.contains('/') || self.surroundings.directory.join(path).is_file() => self.at_path(path).await,
+            Some(path) if path.contains('/') || self.surroundings.directory.join(path).is_file() => {
+                self.at_path(path).await
+            }
             name => {
                 let keeper = self.keeper(access).await?;
                 let catalog = Catalog::load(&keeper).await?;
@@ -56,14 +58,17 @@ impl Context {
     }
 
     async fn at_url(&self, url: &str) -> Result<Chosen> {
-        let parsed = url::Url::parse(url).map_err(|error| Failure::settings(format!("the URL can't be understood: {error}")))?;
+        let parsed =
+            url::Url::parse(url).map_err(|error| Failure::settings(format!("the URL can't be understood: {error}")))?;
         if parsed.scheme() == "file" {
             return self.at_path(parsed.path()).await;
         }
         let path = parsed.path().trim_matches('/');
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
         if file.is_empty() {
-            return Err(Failure::settings(format!("{path} names no object")).hint("s3://bucket/database-backups/daily/NAME"));
+            return Err(
+                Failure::settings(format!("{path} names no object")).hint("s3://bucket/database-backups/daily/NAME")
+            );
         }
         let mut parent = parsed.clone();
         parent.set_path(&format!("/{folder}"));
@@ -112,7 +117,8 @@ impl Context {
             self.reporter.warn(format!("{name} could not be listed: {reason}"));
         }
         for unreadable in &catalog.unreadable {
-            self.reporter.warn(format!("{} at {} can't be read: {}", unreadable.key, unreadable.destination, unreadable.reason));
+            self.reporter
+                .warn(format!("{} at {} can't be read: {}", unreadable.key, unreadable.destination, unreadable.reason));
         }
     }
 }

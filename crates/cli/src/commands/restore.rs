@@ -40,7 +40,8 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
 
     // 2: the plan
     let repository = context.keeper(access).await;
-    let journal = repository.as_ref().ok().and_then(|keeper| keeper.destinations.first()).map(|first| Arc::clone(&first.storage));
+    let journal =
+        repository.as_ref().ok().and_then(|keeper| keeper.destinations.first()).map(|first| Arc::clone(&first.storage));
     let narrator = Arc::new(told::Narrator(Arc::clone(reporter)));
     let restorer = Restorer { observer: narrator, ..context.restorer(settings.clone(), journal).await? };
     let request = request(context, args, &chosen)?;
@@ -54,7 +55,10 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
     }
     told::plan(context, &plan);
     if !plan.blockers.is_empty() {
-        return Err(Failure::new(Code::Blocked, format!("the restore can't be carried out: {}", plan.blockers.join("; "))));
+        return Err(Failure::new(
+            Code::Blocked,
+            format!("the restore can't be carried out: {}", plan.blockers.join("; ")),
+        ));
     }
 
     // 3: the question
@@ -65,8 +69,11 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
     let snapshot = match (plan.wants_snapshot, repository) {
         (false, _) => None,
         (true, Ok(keeper)) => Some(beside.snapshot(context, keeper, settings.with_database(&plan.database)).await?),
-        (true, Err(failure)) => return Err(failure.context("there is no place for the pre-restore snapshot")
-            .hint("set one, or pass --skip-snapshot if the present data may be lost")),
+        (true, Err(failure)) => {
+            return Err(failure
+                .context("there is no place for the pre-restore snapshot")
+                .hint("set one, or pass --skip-snapshot if the present data may be lost"));
+        }
     };
     reporter.info("Starting database restore...");
     let report = restorer.execute(&plan, snapshot).await;
@@ -86,7 +93,11 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
 
 async fn choose(context: &Context, args: &RestoreArgs) -> Result<Chosen> {
     if args.backup.is_none() {
-        let what = if args.before.is_some() { "Finding the newest backup before that time..." } else { "Finding latest backup..." };
+        let what = if args.before.is_some() {
+            "Finding the newest backup before that time..."
+        } else {
+            "Finding latest backup..."
+        };
         context.reporter.info(what);
     }
     let chosen = context.choose(args.backup.as_deref(), args.class, args.before, Access::Read).await?;
@@ -94,7 +105,9 @@ async fn choose(context: &Context, args: &RestoreArgs) -> Result<Chosen> {
         context.reporter.info(format!("Latest backup: {}/{}", chosen.source.storage.location(), chosen.source.key));
     }
     if args.before.is_some() {
-        context.reporter.info("It is restored as of its snapshot; what was written after that is not in it (no WAL replay)");
+        context
+            .reporter
+            .info("It is restored as of its snapshot; what was written after that is not in it (no WAL replay)");
     }
     Ok(chosen)
 }
@@ -129,7 +142,10 @@ async fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> R
         return Ok(());
     }
     let (question, expected) = if plan.crosses_databases() {
-        (format!("The backup is of another database. Type the name of the one to overwrite ({}):", plan.database), plan.database.as_str())
+        (
+            format!("The backup is of another database. Type the name of the one to overwrite ({}):", plan.database),
+            plan.database.as_str(),
+        )
     } else {
         ("Are you sure you want to continue? (type 'yes' to proceed):".to_owned(), "yes")
     };
@@ -186,7 +202,9 @@ impl Observer for Aside {
     fn notice(&self, event: &Event) {
         match event {
             Event::Warning { message } => self.0.warn(format!("pre-restore snapshot: {message}")),
-            Event::Info { message } | Event::Detail { message } => self.0.detail(format!("pre-restore snapshot: {message}")),
+            Event::Info { message } | Event::Detail { message } => {
+                self.0.detail(format!("pre-restore snapshot: {message}"))
+            }
             _ => {}
         }
     }

@@ -27,7 +27,10 @@ pub(super) async fn run(context: &Context, args: &RollbackArgs) -> Result<Done> 
         context.reporter.info(format!("{label}: {value}"));
     }
     if !plan.blockers.is_empty() {
-        return Err(Failure::new(Code::Blocked, format!("the rollback can't be carried out: {}", plan.blockers.join("; "))));
+        return Err(Failure::new(
+            Code::Blocked,
+            format!("the rollback can't be carried out: {}", plan.blockers.join("; ")),
+        ));
     }
     if !args.yes {
         let question = format!("Make {} live again as {}? (type 'yes' to proceed):", plan.kept.name, plan.database);
@@ -51,7 +54,11 @@ fn facts(plan: &RollbackPlan) -> Vec<(&'static str, String)> {
         ("database", plan.database.clone()),
         (
             "becomes live",
-            format!("{} (replaced {}{kept_size})", plan.kept.name, plan.kept.replaced_at.format("%Y-%m-%d %H:%M:%S UTC")),
+            format!(
+                "{} (replaced {}{kept_size})",
+                plan.kept.name,
+                plan.kept.replaced_at.format("%Y-%m-%d %H:%M:%S UTC")
+            ),
         ),
         ("kept", format!("the present {}, as {}", plan.database, plan.kept_as)),
         ("open sessions", format!("{} (they are ended)", plan.sessions)),

@@ -25,7 +25,9 @@ pub(super) async fn run(context: &Context, args: &ShowArgs) -> Result<Done> {
     if !args.tables {
         biggest.truncate(BIGGEST);
     }
-    let rows = biggest.iter().map(|table| [format!("{}.{}", table.schema, table.name), table.rows.to_string(), size(table.bytes)]);
+    let rows = biggest
+        .iter()
+        .map(|table| [format!("{}.{}", table.schema, table.name), table.rows.to_string(), size(table.bytes)]);
     let mut text = tables::facts(facts(&keeper, entry));
     if !biggest.is_empty() {
         text.push('\n');
@@ -54,16 +56,28 @@ pub(super) fn facts(keeper: &pgkeep_core::Keeper, entry: &CatalogEntry) -> Vec<(
             "snapshot",
             format!("{} ({})", meta.snapshot_time.format("%Y-%m-%d %H:%M:%S UTC"), ago(meta.snapshot_time, Utc::now())),
         ),
-        ("database", format!("{} at {} ({})", meta.database.name, meta.database.server, size(meta.database.size_bytes))),
+        (
+            "database",
+            format!("{} at {} ({})", meta.database.name, meta.database.server, size(meta.database.size_bytes)),
+        ),
         ("server", format!("PostgreSQL {}, {}", meta.database.server_version, meta.database.encoding)),
-        ("made", format!("on {} in {} s by {}, engine {}", meta.hostname, meta.duration_seconds, meta.tool_version, meta.engine)),
+        (
+            "made",
+            format!(
+                "on {} in {} s by {}, engine {}",
+                meta.hostname, meta.duration_seconds, meta.tool_version, meta.engine
+            ),
+        ),
         ("pg_dump", meta.pg_dump_version.clone()),
-        ("content", format!(
+        (
+            "content",
+            format!(
                 "{}, {}, {}",
                 count(meta.entries.len() as u64, "table"),
                 count(rows, "row"),
                 count(meta.large_objects.count, "large object")
-            )),
+            ),
+        ),
         ("stored", format!("{} as {}, sha256 {}", size(meta.stored.bytes), meta.compression, meta.stored.sha256)),
         ("plain", format!("{}, sha256 {}", size(meta.plain.bytes), meta.plain.sha256)),
         ("needs", format!("pg_restore {} or newer", meta.lowest_pg_restore)),
@@ -76,7 +90,8 @@ pub(super) fn facts(keeper: &pgkeep_core::Keeper, entry: &CatalogEntry) -> Vec<(
         facts.push(("extensions", extensions.join(", ")));
     }
     for copy in &entry.copies {
-        let location = keeper.destinations.get(copy.destination).map(|destination| destination.storage.location().to_string());
+        let location =
+            keeper.destinations.get(copy.destination).map(|destination| destination.storage.location().to_string());
         let class = copy.storage_class.as_ref().map(|class| format!(" ({class})")).unwrap_or_default();
         facts.push(("copy", format!("{}: {}/{}{class}", copy.name, location.unwrap_or_default(), copy.key)));
     }
@@ -85,10 +100,16 @@ pub(super) fn facts(keeper: &pgkeep_core::Keeper, entry: &CatalogEntry) -> Vec<(
     }
     for proof in &entry.proofs {
         let outcome = if proof.outcome == ProofOutcome::Good { "good" } else { "BAD" };
-        let findings = if proof.findings.is_empty() { String::new() } else { format!(": {}", proof.findings.join("; ")) };
+        let findings =
+            if proof.findings.is_empty() { String::new() } else { format!(": {}", proof.findings.join("; ")) };
         facts.push((
             "proof",
-            format!("{} {outcome}, {} at {}{findings}", proof.kind.word(), proof.at.format("%Y-%m-%d %H:%M:%S UTC"), proof.destination),
+            format!(
+                "{} {outcome}, {} at {}{findings}",
+                proof.kind.word(),
+                proof.at.format("%Y-%m-%d %H:%M:%S UTC"),
+                proof.destination
+            ),
         ));
     }
     facts.extend(meta.warnings.iter().map(|warning| ("warning", warning.clone())));

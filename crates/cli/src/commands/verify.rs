@@ -22,7 +22,13 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
     for Chosen { keeper, entry, source } in chosen(context, args).await? {
         let Some(entry) = entry else {
             reports.push(verify_foreign(context, &source).await?);
-            rows.push([source.key.to_string(), source.place.clone(), "deep".to_owned(), "good".to_owned(), String::new()]);
+            rows.push([
+                source.key.to_string(),
+                source.place.clone(),
+                "deep".to_owned(),
+                "good".to_owned(),
+                String::new(),
+            ]);
             continue;
         };
         let begun = Instant::now();
@@ -36,13 +42,18 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
             };
             rows.push([report.id.clone(), report.destination.clone(), word(depth).to_owned(), result.to_owned(), what]);
             for finding in &report.findings {
-                problems.push(format!("{} at {}: {}: {}", report.id, report.destination, finding.subject, finding.problem));
+                problems
+                    .push(format!("{} at {}: {}: {}", report.id, report.destination, finding.subject, finding.problem));
             }
             reports.push(json!(report));
         }
     }
     let failure = (!problems.is_empty()).then(|| Failure::new(Code::Damaged, problems.join("; ")));
-    let text = if rows.is_empty() { String::new() } else { tables::table(["NAME", "WHERE", "DEPTH", "RESULT", "CHECKED"], &[], rows) };
+    let text = if rows.is_empty() {
+        String::new()
+    } else {
+        tables::table(["NAME", "WHERE", "DEPTH", "RESULT", "CHECKED"], &[], rows)
+    };
     Ok(Done { failure, ..Done::new(text, "verified", Value::Array(reports)) })
 }
 
@@ -104,7 +115,9 @@ fn told(context: &Context, report: &VerifyReport, begun: Instant) {
         ));
     } else {
         for finding in findings {
-            context.reporter.caution(format!("{id} at {destination} is damaged: {}: {}", finding.subject, finding.problem));
+            context
+                .reporter
+                .caution(format!("{id} at {destination} is damaged: {}: {}", finding.subject, finding.problem));
         }
     }
 }

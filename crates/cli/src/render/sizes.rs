@@ -48,7 +48,11 @@ pub(crate) fn elapsed(elapsed: Duration) -> String {
 /// `5 min ago`.
 pub(crate) fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let age = age(then, now);
-    if age.ends_with(char::is_alphabetic) && age.starts_with(|c: char| c.is_ascii_digit()) { format!("{age} ago") } else { age }
+    if age.ends_with(char::is_alphabetic) && age.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("{age} ago")
+    } else {
+        age
+    }
 }
 
 /// `5 min`, `3 h`, `12 d`: how old.

@@ -3,7 +3,11 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// A table with these headings; columns named in `right` are aligned to the right.
-pub(crate) fn table<const N: usize>(headings: [&str; N], right: &[usize], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(
+    headings: [&str; N],
+    right: &[usize],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings);
     for row in rows {
@@ -35,7 +39,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let table = table(["NAME", "SIZE"], &[1], [["a".to_owned(), "10M".to_owned()], ["longer".to_owned(), "9".to_owned()]]);
+        let table =
+            table(["NAME", "SIZE"], &[1], [["a".to_owned(), "10M".to_owned()], ["longer".to_owned(), "9".to_owned()]]);
         assert_eq!(table, "NAME    SIZE\na        10M\nlonger     9\n");
         assert_eq!(facts([("a", "1".to_owned()), ("bcd", "2".to_owned())]), "a    1\nbcd  2\n");
     }

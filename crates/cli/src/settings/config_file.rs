@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn keys_are_flat_or_in_tables() {
-        let file = parse("bucket = 'b'\njobs = 3\n[retention.daily]\ndays = 14\n[retention]\nweekly.min = 2\n").unwrap();
+        let file =
+            parse("bucket = 'b'\njobs = 3\n[retention.daily]\ndays = 14\n[retention]\nweekly.min = 2\n").unwrap();
         let values = file.values(None).unwrap();
         assert_eq!(values["bucket"], "b");
         assert_eq!(values["jobs"], "3");

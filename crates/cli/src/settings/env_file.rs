@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn is_read() {
-        let (directory, uid) = env("# ours\nDATABASE_URL='postgresql://u:p$w@h/d'\nexport AWS_REGION=eu-west-1\n", 0o640);
+        let (directory, uid) =
+            env("# ours\nDATABASE_URL='postgresql://u:p$w@h/d'\nexport AWS_REGION=eu-west-1\n", 0o640);
         let file = EnvFile::find(directory.path(), uid).unwrap().unwrap().unwrap();
         assert_eq!(file.variables["DATABASE_URL"], "postgresql://u:p$w@h/d");
         assert_eq!(file.variables["AWS_REGION"], "eu-west-1");

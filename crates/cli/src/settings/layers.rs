@@ -120,7 +120,9 @@ impl Layers {
                 layers.config = Some((config.path.clone(), config.values(globals.database.as_deref())?));
             }
             None if globals.database.is_some() => {
-                return Err(crate::failure::Failure::settings("--database needs a config file with [[database]] tables"));
+                return Err(crate::failure::Failure::settings(
+                    "--database needs a config file with [[database]] tables",
+                ));
             }
             None => {}
         }
@@ -130,7 +132,9 @@ impl Layers {
     /// The value of a setting from the first layer that has one; an empty value counts as none.
     pub(crate) fn get(&self, variable: &'static Variable) -> Option<Found> {
         let found = |text: &String, origin| Found { text: text.clone(), origin };
-        if let Some(FlagValue(_, flag, text)) = self.flags.iter().find(|FlagValue(candidate, ..)| candidate.name == variable.name) {
+        if let Some(FlagValue(_, flag, text)) =
+            self.flags.iter().find(|FlagValue(candidate, ..)| candidate.name == variable.name)
+        {
             return Some(found(text, Origin::Flag(flag)));
         }
         if let Some(text) = self.environment.get(variable.name).filter(|text| !text.is_empty()) {

@@ -158,7 +158,10 @@ impl Settings {
             prune: layers.truth(&v::PRUNE)?.unwrap_or(true),
             policy: retention::policy(&layers)?,
             source_name: layers.text(&v::SOURCE_NAME).or_else(|| layers.database.clone()),
-            tool_folders: layers.text(&v::PG_BINDIRS).map(|folders| std::env::split_paths(&folders).collect()).unwrap_or_default(),
+            tool_folders: layers
+                .text(&v::PG_BINDIRS)
+                .map(|folders| std::env::split_paths(&folders).collect())
+                .unwrap_or_default(),
             layers,
         })
     }
@@ -166,9 +169,9 @@ impl Settings {
     /// The connection string, which every command that connects needs.
     pub(crate) fn database_url(&self) -> Result<(SecretString, Origin)> {
         let found = self.layers.get(&variable::DATABASE_URL);
-        found.map(|found| (SecretString::from(found.text), found.origin)).ok_or_else(|| {
-            Failure::new(Code::DatabaseUrlMissing, "DATABASE_URL is not set")
-        })
+        found
+            .map(|found| (SecretString::from(found.text), found.origin))
+            .ok_or_else(|| Failure::new(Code::DatabaseUrlMissing, "DATABASE_URL is not set"))
     }
 
     /// Whether the bucket is on AWS itself.
@@ -177,7 +180,10 @@ impl Settings {
             && self.s3_endpoint().is_none_or(|endpoint| {
                 url::Url::parse(&endpoint.text)
                     .ok()
-                    .and_then(|url| url.host_str().map(|host| host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")))
+                    .and_then(|url| {
+                        url.host_str()
+                            .map(|host| host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
+                    })
                     .unwrap_or(false)
             })
     }
@@ -212,12 +218,14 @@ fn remote(layers: &Layers) -> Result<Option<RemoteStore>> {
         (None, None) => return Ok(None),
         (Some(bucket), None) => {
             let name = bucket.text.trim_start_matches("s3://").trim_end_matches('/').to_owned();
-            let sound = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+            let sound =
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
             let url = if sound { url::Url::parse(&format!("s3://{name}")).ok() } else { None };
             (bucket, url.ok_or("a bucket's name"))
         }
         (None, Some(store)) => {
-            let url = url::Url::parse(&store.text).ok().filter(|url| matches!(url.scheme(), "s3" | "gs" | "az" | "file"));
+            let url =
+                url::Url::parse(&store.text).ok().filter(|url| matches!(url.scheme(), "s3" | "gs" | "az" | "file"));
             (store, url.ok_or("an s3://, gs://, az:// or file:// URL"))
         }
     };
@@ -262,9 +270,9 @@ fn sse(layers: &Layers) -> Result<Sse> {
             "auto" => Ok(by_key.clone()),
             "none" | "off" => Ok(Sse::Off),
             "aes256" | "sse-s3" => Ok(Sse::Aes256),
-            "aws:kms" | "kms" | "sse-kms" => {
-                key.map(Sse::Kms).ok_or_else(|| "possible without BACKUP_KMS_KEY_ID; none leaves it to the bucket's default".to_owned())
-            }
+            "aws:kms" | "kms" | "sse-kms" => key
+                .map(Sse::Kms)
+                .ok_or_else(|| "possible without BACKUP_KMS_KEY_ID; none leaves it to the bucket's default".to_owned()),
             _ => Err("auto, none, AES256 or aws:kms".to_owned()),
         })?
         .unwrap_or(by_key))

@@ -30,7 +30,9 @@ fn rule(class: BackupClass, local: bool) -> Rule {
     match (class, local) {
         (BackupClass::Daily, false) => [&v::RETENTION_DAILY_DAYS, &v::RETENTION_DAILY_MIN, &v::RETENTION_DAILY_MAX],
         (BackupClass::Weekly, false) => [&v::RETENTION_WEEKLY_DAYS, &v::RETENTION_WEEKLY_MIN, &v::RETENTION_WEEKLY_MAX],
-        (BackupClass::Monthly, false) => [&v::RETENTION_MONTHLY_DAYS, &v::RETENTION_MONTHLY_MIN, &v::RETENTION_MONTHLY_MAX],
+        (BackupClass::Monthly, false) => {
+            [&v::RETENTION_MONTHLY_DAYS, &v::RETENTION_MONTHLY_MIN, &v::RETENTION_MONTHLY_MAX]
+        }
         (BackupClass::PreRestore, false) => {
             [&v::RETENTION_PRE_RESTORE_DAYS, &v::RETENTION_PRE_RESTORE_MIN, &v::RETENTION_PRE_RESTORE_MAX]
         }
@@ -43,9 +45,11 @@ fn rule(class: BackupClass, local: bool) -> Rule {
         (BackupClass::Monthly, true) => {
             [&v::RETENTION_LOCAL_MONTHLY_DAYS, &v::RETENTION_LOCAL_MONTHLY_MIN, &v::RETENTION_LOCAL_MONTHLY_MAX]
         }
-        (BackupClass::PreRestore, true) => {
-            [&v::RETENTION_LOCAL_PRE_RESTORE_DAYS, &v::RETENTION_LOCAL_PRE_RESTORE_MIN, &v::RETENTION_LOCAL_PRE_RESTORE_MAX]
-        }
+        (BackupClass::PreRestore, true) => [
+            &v::RETENTION_LOCAL_PRE_RESTORE_DAYS,
+            &v::RETENTION_LOCAL_PRE_RESTORE_MIN,
+            &v::RETENTION_LOCAL_PRE_RESTORE_MAX,
+        ],
     }
 }
 

@@ -46,7 +46,8 @@ fn a_store_url_has_its_own_path() {
 fn classes_and_encryption_are_for_aws() {
     assert!(read(&[("AWS_S3_BACKUP_BUCKET", "b")]).unwrap().on_aws());
     assert!(!read(&[("AWS_S3_BACKUP_BUCKET", "b"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")]).unwrap().on_aws());
-    let settings = read(&[("AWS_S3_BACKUP_BUCKET", "b"), ("AWS_ENDPOINT_URL_S3", "https://vpce.s3.eu-west-1.vpce.amazonaws.com")]);
+    let settings =
+        read(&[("AWS_S3_BACKUP_BUCKET", "b"), ("AWS_ENDPOINT_URL_S3", "https://vpce.s3.eu-west-1.vpce.amazonaws.com")]);
     assert!(settings.unwrap().on_aws());
 }
 

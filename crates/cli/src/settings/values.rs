@@ -13,7 +13,9 @@ impl Layers {
         variable: &'static Variable,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>> {
-        self.get(variable).map(|found| parse(&found.text).map_err(|wanted| wrong(variable, &found, &wanted))).transpose()
+        self.get(variable)
+            .map(|found| parse(&found.text).map_err(|wanted| wrong(variable, &found, &wanted)))
+            .transpose()
     }
 
     /// A setting as text.
@@ -85,7 +87,9 @@ mod tests {
 
     #[test]
     fn durations_as_people_type_them() {
-        for (text, seconds) in [("0", 0), ("90", 90), ("90s", 90), ("30m", 1_800), ("6h", 21_600), ("1h30m", 5_400), ("2d", 172_800)] {
+        for (text, seconds) in
+            [("0", 0), ("90", 90), ("90s", 90), ("30m", 1_800), ("6h", 21_600), ("1h30m", 5_400), ("2d", 172_800)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "h", "6x", "6h3", "-1s", "99999999999999999999d"] {

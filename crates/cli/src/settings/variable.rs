@@ -199,6 +199,7 @@ pub(crate) fn by_key(key: &str) -> Option<&'static Variable> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fmt::Write;
 
     use super::*;
 
@@ -208,5 +209,21 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         let keys: Vec<_> = ALL.iter().map(|variable| variable.key).filter(|key| !key.is_empty()).collect();
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+    }
+
+    /// The table of docs/SETTINGS.md.
+    fn document() -> String {
+        let mut text = String::from("| variable | key in pgkeep.toml | meaning |\n| --- | --- | --- |\n");
+        for Variable { name, key, about, care } in ALL {
+            let key = if key.is_empty() { String::new() } else { format!("`{key}`") };
+            let care = if *care == Care::Programs { " Not from an env-file." } else { "" };
+            writeln!(text, "| `{name}` | {key} | {about}{care} |").unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn the_document_has_every_setting() {
+        crate::hint::check_document("docs/SETTINGS.md", &document());
     }
 }

@@ -42,14 +42,17 @@ pub(super) async fn identity(layers: &Layers, own_endpoint: bool) -> Result<Iden
             let region = match region {
                 Some(region) => region,
                 None if own_endpoint => DEFAULT_REGION.to_owned(),
-                None => load(layers, None).await.region().map_or_else(|| DEFAULT_REGION.to_owned(), ToString::to_string),
+                None => {
+                    load(layers, None).await.region().map_or_else(|| DEFAULT_REGION.to_owned(), ToString::to_string)
+                }
             };
             Ok(Identity { credentials: fixed_credentials(key, secret, token), region })
         }
         (None, None) => {
             let region = region.or_else(|| own_endpoint.then(|| DEFAULT_REGION.to_owned()));
             let config = load(layers, region).await;
-            let provider = config.credentials_provider().ok_or_else(|| Failure::settings("no AWS credentials can be had"))?;
+            let provider =
+                config.credentials_provider().ok_or_else(|| Failure::settings("no AWS credentials can be had"))?;
             let credentials = Chain { provider, known: Mutex::new(None) };
             // The first answer now, so that what is wrong is said before any work is done.
             credentials.get_credential().await.map_err(|error| {

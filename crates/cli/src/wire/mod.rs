@@ -91,13 +91,24 @@ impl Context {
             match private_folder(path).and_then(|()| Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)) {
                 Ok(()) => true,
                 Err(error) if beside_remote => {
-                    let message = format!("no local copy: {} can't be written ({error}); BACKUP_DIR=none says that none is wanted", path.display());
-                    if local.is_default { self.reporter.info(message) } else { self.reporter.warn(message) }
+                    let message = format!(
+                        "no local copy: {} can't be written ({error}); BACKUP_DIR=none says that none is wanted",
+                        path.display()
+                    );
+                    if local.is_default {
+                        self.reporter.info(message)
+                    } else {
+                        self.reporter.warn(message)
+                    }
                     false
                 }
                 Err(error) => {
                     let failure = Failure::io(format_args!("create backup directory {}", path.display()), &error);
-                    return Err(if failure.code == Code::Unexpected { Failure::new(Code::PermissionDenied, failure.message) } else { failure });
+                    return Err(if failure.code == Code::Unexpected {
+                        Failure::new(Code::PermissionDenied, failure.message)
+                    } else {
+                        failure
+                    });
                 }
             }
         };
@@ -160,7 +171,11 @@ impl Context {
 
     /// The installed client tools.
     pub(crate) async fn client_tools(&self) -> Result<Vec<ClientTools>> {
-        let path = self.surroundings.variable("PATH").map(|path| std::env::split_paths(path).collect::<Vec<_>>()).unwrap_or_default();
+        let path = self
+            .surroundings
+            .variable("PATH")
+            .map(|path| std::env::split_paths(path).collect::<Vec<_>>())
+            .unwrap_or_default();
         let folders: Vec<PathBuf> = self.settings.tool_folders.iter().cloned().chain(path).collect();
         Ok(ClientTools::discover(&folders).await?)
     }
@@ -168,13 +183,18 @@ impl Context {
     /// The engine that dumps the database of `settings`.
     pub(crate) async fn engine(&self, settings: ConnectSettings, selection: Selection) -> Result<PgDumpEngine> {
         let options = DumpOptions { selection, lock_wait: self.settings.lock_wait, ..DumpOptions::default() };
-        let passwords = if self.settings.role_passwords { GlobalsPasswords::IfPermitted } else { GlobalsPasswords::Never };
+        let passwords =
+            if self.settings.role_passwords { GlobalsPasswords::IfPermitted } else { GlobalsPasswords::Never };
         let engine = PgDumpEngine::new(settings, self.client_tools().await?, options);
         Ok(engine.with_globals_passwords(passwords).with_work_folder(self.work_folder()))
     }
 
     /// What restores to the server of `settings`.
-    pub(crate) async fn restorer(&self, settings: ConnectSettings, journal: Option<Arc<dyn Storage>>) -> Result<Restorer> {
+    pub(crate) async fn restorer(
+        &self,
+        settings: ConnectSettings,
+        journal: Option<Arc<dyn Storage>>,
+    ) -> Result<Restorer> {
         Ok(Restorer {
             settings,
             tools: self.client_tools().await?,

@@ -75,9 +75,9 @@ fn gcs(bucket: String, prefix: Key, settings: &Settings) -> Result<Arc<dyn Stora
 
 fn azure(container: String, prefix: Key, settings: &Settings) -> Result<Arc<dyn Storage>> {
     let layers = &settings.layers;
-    let account = layers
-        .text(&variable::AZURE_STORAGE_ACCOUNT_NAME)
-        .ok_or_else(|| Failure::settings("AZURE_STORAGE_ACCOUNT_NAME is not set, and an az:// URL names the container only"))?;
+    let account = layers.text(&variable::AZURE_STORAGE_ACCOUNT_NAME).ok_or_else(|| {
+        Failure::settings("AZURE_STORAGE_ACCOUNT_NAME is not set, and an az:// URL names the container only")
+    })?;
     let storage = AzureSettings {
         prefix,
         access_key: layers.text(&variable::AZURE_STORAGE_ACCOUNT_KEY),

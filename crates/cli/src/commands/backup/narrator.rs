@@ -33,7 +33,9 @@ impl Observer for Narrator {
             Event::Info { message } => match message.strip_prefix("connected to ") {
                 Some(server) => self.reporter.info(format!("Database connection successful: {server}")),
                 // Said at the end, in the procedures' words.
-                None if message.starts_with("stored and checked at ") || message.ends_with(" is complete") => self.reporter.detail(message),
+                None if message.starts_with("stored and checked at ") || message.ends_with(" is complete") => {
+                    self.reporter.detail(message)
+                }
                 None => self.reporter.notice(event),
             },
             Event::StageStarted { stage: Stage::Dump, .. } => {

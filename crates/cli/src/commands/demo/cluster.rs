@@ -149,7 +149,12 @@ impl Cluster {
 
 fn command(program: PathBuf, folder: &Path, user: Option<User>) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(folder).stdin(Stdio::null()).env_remove("PGDATA").env_remove("PGOPTIONS").env("LC_ALL", "C.UTF-8");
+    command
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .env_remove("PGDATA")
+        .env_remove("PGOPTIONS")
+        .env("LC_ALL", "C.UTF-8");
     if let Some(User { uid, gid }) = user {
         command.uid(uid).gid(gid);
     }
@@ -177,11 +182,17 @@ fn serve(bin_dir: &Path, folder: &Path, user: Option<User>) -> Result<Child> {
     let mut command = command(bin_dir.join("postgres"), folder, user);
     command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder.join("socket"));
     let port = format!("port={PORT}");
-    for setting in ["listen_addresses=", &port, "fsync=off", "full_page_writes=off", "shared_buffers=128MB", "max_wal_size=4GB"] {
+    for setting in
+        ["listen_addresses=", &port, "fsync=off", "full_page_writes=off", "shared_buffers=128MB", "max_wal_size=4GB"]
+    {
         command.arg("-c").arg(setting);
     }
     // A group of its own: Ctrl-C is for us, we end the server.
-    command.stdout(Stdio::from(log.try_clone().map_err(failed)?)).stderr(Stdio::from(log)).process_group(0).kill_on_drop(true);
+    command
+        .stdout(Stdio::from(log.try_clone().map_err(failed)?))
+        .stderr(Stdio::from(log))
+        .process_group(0)
+        .kill_on_drop(true);
     command.spawn().map_err(failed)
 }
 

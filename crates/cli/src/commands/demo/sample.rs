@@ -120,7 +120,11 @@ impl Census {
 
     /// The tables that hold the same in both.
     pub(super) fn compare(&self, other: &Self) -> Vec<String> {
-        self.tables.iter().filter(|(table, content)| other.tables.get(*table) == Some(content)).map(|(table, _)| table.clone()).collect()
+        self.tables
+            .iter()
+            .filter(|(table, content)| other.tables.get(*table) == Some(content))
+            .map(|(table, _)| table.clone())
+            .collect()
     }
 }
 
@@ -152,15 +156,22 @@ pub(super) async fn census(database: &ConnectSettings) -> Result<Census> {
         let (schema, name) = (table.text(0).unwrap_or_default(), table.text(1).unwrap_or_default());
         let relation = format!("{}.{}", quote_identifier(&schema), quote_identifier(&name));
         let counted = connection
-            .query(format!("SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM {relation} t"))
+            .query(format!(
+                "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM {relation} t"
+            ))
             .await?;
         if let Some(row) = counted.first() {
-            census.tables.insert(format!("{schema}.{name}"), Content { rows: row.get(0)?, sum: row.text(1).unwrap_or_default() });
+            census.tables.insert(
+                format!("{schema}.{name}"),
+                Content { rows: row.get(0)?, sum: row.text(1).unwrap_or_default() },
+            );
         }
     }
     let objects = connection.query("SELECT count(*), coalesce(sum(hashtextextended(encode(lo_get(oid), 'hex'), 0)::numeric), 0) FROM pg_largeobject_metadata").await?;
     if let Some(row) = objects.first() {
-        census.tables.insert("(large objects)".to_owned(), Content { rows: row.get(0)?, sum: row.text(1).unwrap_or_default() });
+        census
+            .tables
+            .insert("(large objects)".to_owned(), Content { rows: row.get(0)?, sum: row.text(1).unwrap_or_default() });
     }
     if let Some(row) = connection.query("SELECT pg_database_size(current_database())").await?.first() {
         census.bytes = row.get(0)?;

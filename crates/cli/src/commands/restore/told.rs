@@ -9,8 +9,8 @@ use pgkeep_restore::{RestorePlan, RestoreReport};
 use crate::commands::Context;
 use crate::commands::pick::Chosen;
 use crate::log::Level;
-use crate::reporter::Reporter;
 use crate::render::{ago, count, elapsed, short_size, size};
+use crate::reporter::Reporter;
 
 /// Which backup, how old, how well proven.
 pub(super) fn backup(context: &Context, chosen: &Chosen) {
@@ -48,7 +48,8 @@ pub(super) fn backup(context: &Context, chosen: &Chosen) {
         None => reporter.info("Last Proof: none yet"),
     }
     if entry.good() {
-        reporter.info("Backup integrity verified: present and whole by size; every byte is checked while it is restored");
+        reporter
+            .info("Backup integrity verified: present and whole by size; every byte is checked while it is restored");
     } else {
         reporter.warn("Backup integrity: no copy is known to be good");
     }
