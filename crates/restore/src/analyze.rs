@@ -20,12 +20,11 @@ const TABLES: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
 pub(crate) async fn analyze(settings: &ConnectSettings, jobs: usize, only: Option<Vec<Vec<u8>>>) -> Result<()> {
     let doing = "collecting statistics (ANALYZE)";
     let mut connection = Connection::connect(settings, SessionSettings::Load).await.doing(doing)?;
-    let tables: VecDeque<Vec<u8>> = match only {
-        Some(tables) => tables.into(),
-        None => {
-            let rows = connection.query(TABLES).await.doing(doing)?;
-            rows.iter().filter_map(|row| row.bytes(0).map(|name| name.to_vec())).collect()
-        }
+    let tables: VecDeque<Vec<u8>> = if let Some(tables) = only {
+        tables.into()
+    } else {
+        let rows = connection.query(TABLES).await.doing(doing)?;
+        rows.iter().filter_map(|row| row.bytes(0).map(|name| name.to_vec())).collect()
     };
     let more = jobs.min(tables.len()).saturating_sub(1);
     let queue = Arc::new(Mutex::new(tables));

@@ -53,9 +53,34 @@ pub(crate) fn differing(was: &[Tally], is: &[Tally]) -> Vec<usize> {
 /// written under its database's own settings (`bytea_output`, `TimeZone`), which nobody knows.
 pub(crate) fn canonical(type_name: &str, is_enum: bool, foreign: bool) -> bool {
     const CANONICAL: &[&str] = &[
-        "bit", "bool", "bpchar", "bytea", "cidr", "date", "float4", "float8", "inet", "int2", "int4", "int8", "interval", "json",
-        "jsonb", "macaddr", "macaddr8", "name", "numeric", "oid", "text", "time", "timestamp", "timestamptz", "timetz", "uuid",
-        "varbit", "varchar",
+        "bit",
+        "bool",
+        "bpchar",
+        "bytea",
+        "cidr",
+        "date",
+        "float4",
+        "float8",
+        "inet",
+        "int2",
+        "int4",
+        "int8",
+        "interval",
+        "json",
+        "jsonb",
+        "macaddr",
+        "macaddr8",
+        "name",
+        "numeric",
+        "oid",
+        "text",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "timetz",
+        "uuid",
+        "varbit",
+        "varchar",
     ];
     let element = type_name.strip_prefix('_').unwrap_or(type_name);
     if foreign && ["bytea", "timestamptz", "timetz"].contains(&element) {
@@ -113,7 +138,11 @@ mod tests {
     fn canonical_types_are_told_from_those_that_may_render() {
         assert!(canonical("int4", false, true) && canonical("_text", false, true) && canonical("mood", true, true));
         assert!(canonical("_bytea", false, false) && !canonical("_bytea", false, true));
-        assert!(!canonical("money", false, false) && !canonical("char", false, false) && !canonical("geometry", false, false));
+        assert!(
+            !canonical("money", false, false)
+                && !canonical("char", false, false)
+                && !canonical("geometry", false, false)
+        );
         assert_eq!(column_names("id, \"a, \"\"b\"\"\", ü"), ["id", "a, \"b\"", "ü"]);
     }
 }

@@ -137,7 +137,12 @@ impl Properties {
 }
 
 /// Creates the database, closed to everybody but its owner from the first moment on. Returns its OID.
-pub(crate) async fn create(connection: &mut Connection, name: &str, properties: &Properties, comment: &str) -> Result<u32> {
+pub(crate) async fn create(
+    connection: &mut Connection,
+    name: &str,
+    properties: &Properties,
+    comment: &str,
+) -> Result<u32> {
     let doing = || format!("creating database {name}");
     let version = connection.server_version();
     connection.execute(properties.create_statement(name, version)).await.doing(doing())?;

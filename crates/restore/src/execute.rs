@@ -16,7 +16,10 @@ use crate::lists::Lists;
 use crate::recovery::{lock, pinned};
 use crate::settings::Outside;
 use crate::swap::{Comment, Exchange, Present};
-use crate::{Error, Method, RestorePlan, RestoreReport, Restorer, Result, Snapshot, StageTimes, in_place, roles, sessions, tables};
+use crate::{
+    Error, Method, RestorePlan, RestoreReport, Restorer, Result, Snapshot, StageTimes, in_place, roles, sessions,
+    tables,
+};
 
 type Snapshotting = JoinHandle<Result<String, Box<dyn std::error::Error + Send + Sync>>>;
 
@@ -32,9 +35,9 @@ impl Restorer {
         }
         let mut run = Run::begin(self, plan).await?;
         match plan.method {
-            Method::Create | Method::Swap => run.beside(snapshot).await,
-            Method::InPlace => run.in_place(snapshot).await,
-            Method::Tables => run.tables().await,
+            Method::Create | Method::Swap => Box::pin(run.beside(snapshot)).await,
+            Method::InPlace => Box::pin(run.in_place(snapshot)).await,
+            Method::Tables => Box::pin(run.tables()).await,
         }
     }
 
@@ -103,9 +106,24 @@ impl<'a> Run<'a> {
         self.warnings.push(message);
     }
 
+    /// The session may have been idle for hours: if it is gone, another one takes the lock.
+    async fn revive(&mut self) -> Result<()> {
+        if self.maintenance.query("SELECT 1").await.is_ok() {
+            return Ok(());
+        }
+        let avoid = [self.plan.database.as_str(), self.plan.built_as.as_deref().unwrap_or_default()];
+        self.maintenance = sessions::maintenance(&self.connect, &avoid).await?;
+        if lock(&mut self.maintenance, &self.plan.database).await? {
+            Ok(())
+        } else {
+            Err(Error::Busy { database: self.plan.database.clone() })
+        }
+    }
+
     /// The target must still be what the plan saw.
     async fn check_target(&mut self) -> Result<()> {
-        let now = database::oid(&mut self.maintenance, &self.plan.database).await.doing("looking for the target database")?;
+        let now =
+            database::oid(&mut self.maintenance, &self.plan.database).await.doing("looking for the target database")?;
         let planned = self.plan.facts.database.as_ref().map(|database| database.oid);
         if now == planned {
             return Ok(());
@@ -142,7 +160,7 @@ impl<'a> Run<'a> {
             self.warn("no pre-restore snapshot was taken; the old database is kept".to_owned());
         }
         let snapshot = snapshot.map(tokio::spawn);
-        let built = self.build(name).await;
+        let built = Box::pin(self.build(name)).await;
         let result = match built {
             Ok((oid, filled)) => self.take_over(name, oid, snapshot, filled).await,
             Err(error) => {
@@ -172,6 +190,7 @@ impl<'a> Run<'a> {
         let oid = database::create(&mut self.maintenance, name, &properties, &construction.comment()).await?;
         let filled = self.fill(name, &plan.lists.lists).await?;
         let begun = Instant::now();
+        self.revive().await?;
         self.settle(name, properties.owner.as_deref()).await?;
         self.times.swap += begun.elapsed();
         Ok((oid, filled))
@@ -186,7 +205,8 @@ impl<'a> Run<'a> {
             times: &mut self.times,
             warnings: &mut self.warnings,
         };
-        self.restorer.unless_cancelled(fill.run()).await
+        // Large, and polled through several layers.
+        self.restorer.unless_cancelled(Box::pin(fill.run())).await
     }
 
     /// Settings, grants, limit and labels.
@@ -200,18 +220,23 @@ impl<'a> Run<'a> {
                 None
             }
         };
-        let facts = stored.or_else(|| present.map(|present| present.private.clone())).unwrap_or_else(PrivateFacts::default);
+        let facts =
+            stored.or_else(|| present.map(|present| present.private.clone())).unwrap_or_else(PrivateFacts::default);
         let meta = plan.request.source.meta.as_deref();
         let mut roles = plan.facts.roles.clone();
         roles.extend(plan.created_roles.iter().cloned());
         let outside = Outside {
             facts: &facts,
-            connection_limit: meta.map(|meta| meta.database.connection_limit).or(present.map(|facts| facts.connection_limit)).unwrap_or(-1),
+            connection_limit: meta
+                .map(|meta| meta.database.connection_limit)
+                .or(present.map(|facts| facts.connection_limit))
+                .unwrap_or(-1),
             owner: Some(owner.unwrap_or(&plan.facts.role.name)),
             roles: &roles,
             grants: !plan.request.no_acl,
         };
-        let warnings = outside.apply(&mut self.maintenance, name).await.doing("applying the database's settings and grants")?;
+        let warnings =
+            outside.apply(&mut self.maintenance, name).await.doing("applying the database's settings and grants")?;
         for warning in warnings {
             self.warn(warning);
         }
@@ -219,7 +244,13 @@ impl<'a> Run<'a> {
     }
 
     /// Waits for the snapshot, exchanges the names, reports.
-    async fn take_over(&mut self, name: &str, oid: u32, snapshot: Option<Snapshotting>, filled: Filled) -> Result<RestoreReport> {
+    async fn take_over(
+        &mut self,
+        name: &str,
+        oid: u32,
+        snapshot: Option<Snapshotting>,
+        filled: Filled,
+    ) -> Result<RestoreReport> {
         let plan = self.plan;
         let snapshot = match self.await_snapshot(snapshot).await {
             Ok(snapshot) => snapshot,
@@ -235,7 +266,10 @@ impl<'a> Run<'a> {
         let begun = Instant::now();
         self.restorer.observer.notice(&Event::StageStarted { stage: Stage::Swap, subject: plan.database.clone() });
         let present = plan.facts.database.as_ref().zip(plan.kept_as.as_ref());
-        let comment = match (plan.request.source.meta.as_deref(), plan.facts.database.as_ref().and_then(|database| database.facts.as_deref())) {
+        let comment = match (
+            plan.request.source.meta.as_deref(),
+            plan.facts.database.as_ref().and_then(|database| database.facts.as_deref()),
+        ) {
             (Some(meta), _) => meta.database.comment.clone(),
             (None, Some(present)) => present.comment.clone(),
             (None, None) => None,
@@ -352,17 +386,29 @@ impl<'a> Run<'a> {
             Ok(()) => Ok(()),
             // The session may have ended with whatever ended the restore.
             Err(_) => match sessions::maintenance(&self.connect, &[&self.plan.database, name]).await {
-                Ok(mut connection) => database::drop_database(&mut connection, name).await.map_err(|error| one_line(&error)),
+                Ok(mut connection) => {
+                    database::drop_database(&mut connection, name).await.map_err(|error| one_line(&error))
+                }
                 Err(error) => Err(one_line(&error)),
             },
         };
         if let Err(error) = dropped {
-            self.warn(format!("the half-made database {name} could not be dropped: {error}; the next restore drops it"));
+            self.warn(format!(
+                "the half-made database {name} could not be dropped: {error}; the next restore drops it"
+            ));
         }
     }
 
-    async fn report(&mut self, filled: Filled, snapshot: Option<String>, kept_as: Option<String>) -> Result<RestoreReport> {
+    async fn report(
+        &mut self,
+        filled: Filled,
+        snapshot: Option<String>,
+        kept_as: Option<String>,
+    ) -> Result<RestoreReport> {
         let plan = self.plan;
+        if let Err(error) = self.revive().await {
+            tracing::debug!(%error, "maintenance session");
+        }
         let size = format!("SELECT pg_catalog.pg_database_size({})", quote_literal(&plan.database));
         let restored_bytes = match self.maintenance.query(&size).await {
             Ok(rows) => rows.first().and_then(|row| row.get(0).ok()).unwrap_or(0),

@@ -43,7 +43,10 @@ impl Fill<'_> {
             no_owner: plan.request.no_owner,
             no_acl: plan.request.no_acl,
             no_tablespaces: plan.toc.entries.iter().any(|entry| {
-                entry.tablespace.as_ref().is_some_and(|space| !space.is_empty() && !plan.facts.tablespaces.contains(&space.lossy()))
+                entry
+                    .tablespace
+                    .as_ref()
+                    .is_some_and(|space| !space.is_empty() && !plan.facts.tablespaces.contains(&space.lossy()))
             }),
             server_major: major,
         };
@@ -129,6 +132,7 @@ impl Fill<'_> {
             return Err(Error::Unproven { differences: lines });
         }
         self.warnings.extend(lines);
+        self.warnings.extend(report.renderings.iter().map(|line| format!("not quite as it was: {line}")));
         self.warnings.extend(report.unprovable.iter().map(|line| format!("not proven: {line}")));
         Ok(report)
     }
@@ -144,7 +148,10 @@ impl Fill<'_> {
     /// The wanted tables, for SQL.
     fn tables(&self) -> Vec<Vec<u8>> {
         let entries = self.lists.data.iter().filter_map(|&id| self.plan.toc.entry(id));
-        entries.filter(|entry| entry.holds_copy_text()).map(|entry| qualified(entry.namespace.as_ref(), &entry.tag)).collect()
+        entries
+            .filter(|entry| entry.holds_copy_text())
+            .map(|entry| qualified(entry.namespace.as_ref(), &entry.tag))
+            .collect()
     }
 
     fn weigh(&mut self, outcome: PassOutcome, stage: &'static str) -> Result<()> {

@@ -18,8 +18,7 @@ use crate::{Error, Result};
 const ROUND: Duration = Duration::from_millis(50);
 /// Large objects removed in one transaction.
 const LARGE_OBJECTS: usize = 1000;
-const NOT_OF_EXTENSION: &str =
-    "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = o.tableoid AND e.objid = o.oid AND e.deptype = 'e')";
+const NOT_OF_EXTENSION: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = o.tableoid AND e.objid = o.oid AND e.deptype = 'e')";
 
 /// Reads the whole backup and parses it to its end: every digest is compared on the way.
 pub(crate) async fn verify(source: &BackupSource, jobs: usize, cancel: &CancellationToken) -> Result<()> {
@@ -105,7 +104,9 @@ async fn drop_one_by_one(
     for (statement, subject) in statements {
         match connection.execute(statement).await {
             Ok(_) => {}
-            Err(pgkeep_dump::Error::Server(error)) if !error.is_fatal() => left.push(format!("{subject} stays: {}", error.message)),
+            Err(pgkeep_dump::Error::Server(error)) if !error.is_fatal() => {
+                left.push(format!("{subject} stays: {}", error.message));
+            }
             Err(error) => return Err(error),
         }
     }
@@ -116,9 +117,17 @@ async fn drop_one_by_one(
 /// not missed (`IF EXISTS`).
 async fn drops(connection: &mut Connection) -> Result<Vec<(String, String)>, pgkeep_dump::Error> {
     let lists = [
-        ("EVENT TRIGGER", format!("SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger o WHERE {NOT_OF_EXTENSION}")),
+        (
+            "EVENT TRIGGER",
+            format!(
+                "SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger o WHERE {NOT_OF_EXTENSION}"
+            ),
+        ),
         ("PUBLICATION", "SELECT pg_catalog.quote_ident(pubname) FROM pg_catalog.pg_publication".to_owned()),
-        ("EXTENSION", "SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'".to_owned()),
+        (
+            "EXTENSION",
+            "SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'".to_owned(),
+        ),
         (
             "SCHEMA",
             format!(

@@ -80,7 +80,10 @@ pub(crate) async fn write(storage: Option<&dyn Storage>, note: &Note, warnings: 
     match store(storage, note).await {
         Ok(key) => Some(key),
         Err(error) => {
-            warnings.push(format!("no note about this restore could be left in the repository: {}", crate::error::one_line(&error)));
+            warnings.push(format!(
+                "no note about this restore could be left in the repository: {}",
+                crate::error::one_line(&error)
+            ));
             None
         }
     }

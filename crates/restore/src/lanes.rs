@@ -177,7 +177,7 @@ impl Lanes {
         if let Some(row) = &feed.row {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Err(self.stopped()),
+                () = self.stop.cancelled() => return Err(Error::Interrupted),
                 _ = row.send(bytes) => {}
             }
         }
@@ -205,11 +205,9 @@ impl Lanes {
         while let Some(ended) = tasks.join_next().await {
             let result = ended.map_err(|error| Error::Task(error.to_string())).and_then(|result| result);
             match result {
-                Ok(()) => {}
                 // A lane that was stopped because of another's failure is not the cause.
-                Err(Error::Interrupted) if failure.is_some() => {}
                 Err(error) if matches!(failure, None | Some(Error::Interrupted)) => failure = Some(error),
-                Err(_) => {}
+                Ok(()) | Err(_) => {}
             }
         }
         if let Some(error) = failure {
@@ -233,13 +231,9 @@ impl Lanes {
     async fn permit(&self) -> Result<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(self.stopped()),
+            () = self.stop.cancelled() => Err(Error::Interrupted),
             permit = Arc::clone(&self.budget).acquire_owned() => permit.map_err(|error| Error::Task(error.to_string())),
         }
-    }
-
-    fn stopped(&self) -> Error {
-        Error::Interrupted
     }
 
     fn offer(&self, feed: &mut TableFeed) {

@@ -158,9 +158,7 @@ pub(crate) async fn tally(connection: &mut Connection, key: &FingerprintKey) -> 
                     break;
                 }
                 let rows = connection
-                    .query(format!(
-                        "SELECT pg_catalog.encode(pg_catalog.lo_get({oid}, {offset}, {READ_BYTES}), 'hex')"
-                    ))
+                    .query(format!("SELECT pg_catalog.encode(pg_catalog.lo_get({oid}, {offset}, {READ_BYTES}), 'hex')"))
                     .await?;
                 content = decode(rows.first().and_then(|row| row.bytes(0)));
             }

@@ -90,10 +90,10 @@ impl Lists {
 fn pass(entry: &TocEntry, section: Section) -> Pass {
     match entry.desc.as_str() {
         // Applied by pg_restore without being listed, or generated from facts instead (they carry the old name).
-        "ENCODING" | "STDSTRINGS" | "SEARCHPATH" | "DATABASE" | "DATABASE PROPERTIES" => Pass::Never,
-        "ACL" | "COMMENT" | "SECURITY LABEL" if entry.tag.0.starts_with(b"DATABASE ") => Pass::Never,
+        "ENCODING" | "STDSTRINGS" | "SEARCHPATH" | "DATABASE" | "DATABASE PROPERTIES"
         // Collected anew, for this server.
-        "STATISTICS DATA" => Pass::Never,
+        | "STATISTICS DATA" => Pass::Never,
+        "ACL" | "COMMENT" | "SECURITY LABEL" if entry.tag.0.starts_with(b"DATABASE ") => Pass::Never,
         _ if entry.has_data => Pass::Data,
         "BLOB METADATA" => Pass::Before,
         "ACL" => Pass::After,
@@ -234,7 +234,9 @@ impl<'a> Closure<'a> {
             if of_own && BELONGING.contains(&entry.desc.as_str()) && self.complete(entry) {
                 self.own.insert(entry.dump_id);
                 self.needed.remove(&entry.dump_id);
-            } else if ATTACHED.contains(&entry.desc.as_str()) && entry.dependencies.iter().any(|id| self.needed.contains(id)) {
+            } else if ATTACHED.contains(&entry.desc.as_str())
+                && entry.dependencies.iter().any(|id| self.needed.contains(id))
+            {
                 self.needed.insert(entry.dump_id);
             }
         }
@@ -243,7 +245,10 @@ impl<'a> Closure<'a> {
     /// Whether every table and constraint that the entry refers to is restored too.
     fn complete(&self, entry: &TocEntry) -> bool {
         entry.dependencies.iter().all(|&id| {
-            self.has(id) || self.entry(id).is_none_or(|other| !is_relation(other) && other.desc != "CONSTRAINT" && other.desc != "INDEX")
+            self.has(id)
+                || self
+                    .entry(id)
+                    .is_none_or(|other| !is_relation(other) && other.desc != "CONSTRAINT" && other.desc != "INDEX")
         })
     }
 
@@ -259,9 +264,11 @@ impl<'a> Closure<'a> {
                 }
             }
             // An entry does not always list its schema.
-            if let Some(schema) = entry.namespace.as_ref().and_then(|name| {
-                self.entries.iter().find(|other| other.desc == "SCHEMA" && other.tag == *name)
-            }) && !self.has(schema.dump_id)
+            if let Some(schema) = entry
+                .namespace
+                .as_ref()
+                .and_then(|name| self.entries.iter().find(|other| other.desc == "SCHEMA" && other.tag == *name))
+                && !self.has(schema.dump_id)
             {
                 self.needed.insert(schema.dump_id);
                 open.push(schema.dump_id);
@@ -337,7 +344,10 @@ pub(crate) mod tests {
         assert_eq!(lists.before, [4, 6, 7]);
         assert_eq!(lists.data, [9, 10]);
         assert_eq!(lists.after, [5, 8, 11, 13, 14]);
-        assert_eq!(list_text(&entries, &lists.data), "9; 0 0 TABLE DATA public t app\n10; 0 0 BLOBS public BLOBS app\n");
+        assert_eq!(
+            list_text(&entries, &lists.data),
+            "9; 0 0 TABLE DATA public t app\n10; 0 0 BLOBS public BLOBS app\n"
+        );
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Loader<'_> {
             if outcome.failure.is_some() {
                 refused.push(outcome);
             } else {
-                self.compare_with_tag(&outcome)?;
+                Self::compare_with_tag(&outcome)?;
             }
         }
         self.again(refused, key).await?;
@@ -127,18 +127,24 @@ impl Loader<'_> {
         });
         let ids: Vec<i32> = refused.iter().map(|outcome| outcome.dump_id).collect();
         let archive = self.source.open_entries(&ids, 1).await?;
-        let one = Self { jobs: 1, settings: self.settings.clone(), observer: Arc::clone(&self.observer), cancel: self.cancel.clone(), ..*self };
+        let one = Self {
+            jobs: 1,
+            settings: self.settings.clone(),
+            observer: Arc::clone(&self.observer),
+            cancel: self.cancel.clone(),
+            ..*self
+        };
         let (outcomes, _) = one.pass(archive, &ids, key).await?;
         for outcome in outcomes {
             if outcome.failure.is_some() {
                 return Err(refusal(Some(outcome)));
             }
-            self.compare_with_tag(&outcome)?;
+            Self::compare_with_tag(&outcome)?;
         }
         Ok(())
     }
 
-    fn compare_with_tag(&self, outcome: &Outcome) -> Result<()> {
+    fn compare_with_tag(outcome: &Outcome) -> Result<()> {
         if outcome.rows == outcome.tally.rows {
             return Ok(());
         }
@@ -291,7 +297,9 @@ impl Reader<'_> {
             Event::Toc(toc) => {
                 // The bytes that are loaded must be described by what the schema was made from.
                 if toc.entries.len() != self.loader.toc.entries.len() {
-                    return Err(Error::Changed("the archive's table of contents is not the one that was planned with".to_owned()));
+                    return Err(Error::Changed(
+                        "the archive's table of contents is not the one that was planned with".to_owned(),
+                    ));
                 }
             }
             Event::DataStarted { dump_id } => self.start(dump_id).await?,

@@ -38,7 +38,7 @@ pub(crate) fn stamp(at: DateTime<Utc>) -> String {
 
 /// The first stamp from `at` on whose derived names are not taken: two restores can begin within one second.
 pub(crate) fn free_stamp(live: &str, at: DateTime<Utc>, taken: &BTreeSet<String>) -> String {
-    (0..)
+    (0..1_000_000)
         .map(|seconds| stamp(at + TimeDelta::seconds(seconds)))
         .find(|stamp| [Role::New, Role::Before].iter().all(|&role| !taken.contains(&derived(live, role, stamp))))
         .unwrap_or_default()

@@ -103,8 +103,13 @@ pub(crate) fn beyond(toc: &Toc, lists: &Lists, facts: &TargetFacts, owners: bool
     }
     if owners {
         let needs = Needs::of(toc, lists);
-        for owner in needs.owners.iter().filter(|owner| facts.roles.contains(*owner) && !facts.member_of.contains(*owner)) {
-            lines.push(format!("objects of {owner} (role {} is no member of it; grant it, or pass --no-owner)", role.name));
+        for owner in
+            needs.owners.iter().filter(|owner| facts.roles.contains(*owner) && !facts.member_of.contains(*owner))
+        {
+            lines.push(format!(
+                "objects of {owner} (role {} is no member of it; grant it, or pass --no-owner)",
+                role.name
+            ));
         }
     }
     lines
@@ -120,7 +125,9 @@ fn needs_superuser(entry: &TocEntry, facts: &TargetFacts) -> Option<&'static str
         "FOREIGN DATA WRAPPER" => Some("only superusers create foreign data wrappers"),
         "ACCESS METHOD" => Some("only superusers create access methods"),
         "FUNCTION" | "PROCEDURE" | "AGGREGATE"
-            if definition.contains("LANGUAGE c ") || definition.contains("LANGUAGE internal") || definition.contains("LANGUAGE c\n") =>
+            if definition.contains("LANGUAGE c ")
+                || definition.contains("LANGUAGE internal")
+                || definition.contains("LANGUAGE c\n") =>
         {
             Some("only superusers create functions in C")
         }

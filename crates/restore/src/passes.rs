@@ -74,7 +74,7 @@ impl<'a> Passes<'a> {
         }
         let list = self.folder.path().join(name);
         write(&list, list_text(&self.toc.entries, ids).as_bytes())?;
-        let arguments = arguments(&self.options, &list, &self.archive, jobs);
+        let arguments = arguments(self.options, &list, &self.archive, jobs);
         let outcome = run_pg_restore(self.tools, Some(self.settings), arguments, self.cancel.clone())
             .await
             .doing("running pg_restore")?;
@@ -82,7 +82,7 @@ impl<'a> Passes<'a> {
     }
 }
 
-fn arguments(options: &PassOptions, list: &Path, archive: &Path, jobs: usize) -> Vec<OsString> {
+fn arguments(options: PassOptions, list: &Path, archive: &Path, jobs: usize) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut use_list = OsString::from("--use-list=");
     use_list.push(list);
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn options_become_arguments_and_no_secret_is_among_them() {
         let options = PassOptions { no_owner: true, no_acl: true, no_tablespaces: false, server_major: 15 };
-        let arguments = arguments(&options, Path::new("/w/after"), Path::new("/w/toc.dump"), 4);
+        let arguments = arguments(options, Path::new("/w/after"), Path::new("/w/toc.dump"), 4);
         let text: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         assert_eq!(text, ["--use-list=/w/after", "--jobs=4", "--no-owner", "--no-privileges", "/w/toc.dump"]);
     }

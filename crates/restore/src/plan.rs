@@ -1,6 +1,6 @@
 //! The plan of a restore: facts to show, and reasons to refuse.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -151,7 +151,8 @@ pub struct RestorePlan {
 impl RestorePlan {
     /// Whether source and target differ, so that the question asks for the database's name (COMMANDS §5).
     pub fn crosses_databases(&self) -> bool {
-        self.backup.database != self.database || self.backup.server.as_ref().is_some_and(|server| *server != self.server)
+        self.backup.database != self.database
+            || self.backup.server.as_ref().is_some_and(|server| *server != self.server)
     }
 
     /// Whether an existing database is replaced, emptied or written to.
@@ -174,7 +175,10 @@ impl RestorePlan {
         lines.extend(self.dropped.iter().map(|line| ("dropped", line.clone())));
         for session in &self.sessions {
             let can = if session.can_be_ended { "" } else { ", which this role cannot end" };
-            lines.push(("open sessions", format!("{} of {} ({}){can}", session.count, session.user, session.application)));
+            lines.push((
+                "open sessions",
+                format!("{} of {} ({}){can}", session.count, session.user, session.application),
+            ));
         }
         lines.push(("disk", self.disk_line()));
         if let Some(version) = &self.pg_restore {
@@ -199,15 +203,16 @@ impl RestorePlan {
 
     fn backup_line(&self) -> String {
         let backup = &self.backup;
-        let mut text = format!("{} of database {} (PostgreSQL {})", backup.name, backup.database, backup.server_version);
+        let mut text =
+            format!("{} of database {} (PostgreSQL {})", backup.name, backup.database, backup.server_version);
         if let Some(time) = backup.snapshot_time {
-            text.push_str(&format!(", as of {}", time.format("%Y-%m-%d %H:%M:%S UTC")));
+            let _ = write!(text, ", as of {}", time.format("%Y-%m-%d %H:%M:%S UTC"));
         }
         if let Some(rows) = backup.rows {
-            text.push_str(&format!(", {} tables, {rows} rows", backup.tables));
+            let _ = write!(text, ", {} tables, {rows} rows", backup.tables);
         }
         if let Some(bytes) = backup.stored_bytes {
-            text.push_str(&format!(", {} stored", size(bytes)));
+            let _ = write!(text, ", {} stored", size(bytes));
         }
         text
     }
@@ -225,7 +230,9 @@ impl RestorePlan {
         match self.method {
             Method::Create => format!("restored as {built}, proven, then named {}", self.database),
             Method::Swap => format!("restored beside as {built}, proven, then both names exchanged at once"),
-            Method::InPlace => "in place: the whole backup verified, then the database emptied and filled again".to_owned(),
+            Method::InPlace => {
+                "in place: the whole backup verified, then the database emptied and filled again".to_owned()
+            }
             Method::Tables => {
                 let tables: Vec<_> = self.tables.iter().map(ToString::to_string).collect();
                 format!("{} added to the existing database", tables.join(", "))

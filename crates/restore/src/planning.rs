@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use pgkeep_archive::Toc;
+use pgkeep_archive::{Toc, TocEntry};
 use pgkeep_core::Meta;
 use pgkeep_dump::ClientTools;
 
@@ -20,7 +20,8 @@ impl Restorer {
     pub async fn plan(&self, request: &RestoreRequest) -> Result<RestorePlan> {
         let toc = request.source.toc().await?;
         let target = self.target_name(request)?;
-        let inside = request.target == Target::InPlace || (!request.tables.is_empty() && request.target == Target::Live);
+        let inside =
+            request.target == Target::InPlace || (!request.tables.is_empty() && request.target == Target::Live);
         let facts = survey(&self.settings, &target, inside).await?;
         let lists = if request.tables.is_empty() {
             TableLists { lists: Lists::everything(&toc.entries), ..TableLists::default() }
@@ -29,7 +30,15 @@ impl Restorer {
         };
         let created_roles = self.roles_to_create(request, &facts).await?;
         let now = self.clock.now();
-        let mut draft = Draft { restorer: self, request, toc: &toc, facts: &facts, lists: &lists, blockers: Vec::new(), warnings: Vec::new() };
+        let mut draft = Draft {
+            restorer: self,
+            request,
+            toc: &toc,
+            facts: &facts,
+            lists: &lists,
+            blockers: Vec::new(),
+            warnings: Vec::new(),
+        };
         let method = draft.method();
         draft.look_at_target(&target, method);
         if method == Method::Tables {
@@ -61,7 +70,8 @@ impl Restorer {
         if request.source.meta.is_none() {
             warnings.push("a foreign archive without a meta: rows are counted while loading and compared with the result, but nothing says what was there when it was made".to_owned());
         }
-        let wants_snapshot = !request.skip_snapshot && facts.database.is_some() && matches!(method, Method::Swap | Method::InPlace);
+        let wants_snapshot =
+            !request.skip_snapshot && facts.database.is_some() && matches!(method, Method::Swap | Method::InPlace);
         if method == Method::InPlace && request.skip_snapshot {
             warnings.push("no pre-restore snapshot: what the database holds now is lost for good".to_owned());
         }
@@ -78,7 +88,9 @@ impl Restorer {
             kept_as: (method == Method::Swap).then(|| names::derived(&target, Role::Before, &stamp)),
             dropped: dropped(method, &target),
             sessions: match method {
-                Method::Swap | Method::InPlace => facts.database.as_ref().map(|database| database.sessions.clone()).unwrap_or_default(),
+                Method::Swap | Method::InPlace => {
+                    facts.database.as_ref().map(|database| database.sessions.clone()).unwrap_or_default()
+                }
                 Method::Create | Method::Tables => Vec::new(),
             },
             disk: Disk { needed_bytes: needed_bytes(request, &toc, method), free_bytes: free_bytes(&facts) },
@@ -108,10 +120,15 @@ impl Restorer {
             Target::Database { name, .. } => name,
         };
         if name.is_empty() || name.len() > names::NAME_BYTES || name.contains('\0') {
-            return Err(Error::Usage(format!("\"{name}\" cannot be a database's name (1 to {} bytes)", names::NAME_BYTES)));
+            return Err(Error::Usage(format!(
+                "\"{name}\" cannot be a database's name (1 to {} bytes)",
+                names::NAME_BYTES
+            )));
         }
         if request.target == Target::InPlace && !request.tables.is_empty() {
-            return Err(Error::Usage("--table and --in-place do not go together: --table never removes anything".to_owned()));
+            return Err(Error::Usage(
+                "--table and --in-place do not go together: --table never removes anything".to_owned(),
+            ));
         }
         Ok(name.to_owned())
     }
@@ -198,7 +215,8 @@ impl Draft<'_> {
             self.blockers.push(format!("database {target} is a template, which is not replaced"));
         }
         if !database.owned {
-            self.blockers.push(format!("role {} does not own database {target}, so it cannot rename it", self.facts.role.name));
+            self.blockers
+                .push(format!("role {} does not own database {target}, so it cannot rename it", self.facts.role.name));
         }
         self.look_at_guests(target, database);
         for slot in &database.slots {
@@ -219,7 +237,8 @@ impl Draft<'_> {
 
     fn look_at_in_place(&mut self, target: &str, database: &Database) {
         if !database.owned {
-            self.blockers.push(format!("role {} does not own database {target}, so it cannot empty it", self.facts.role.name));
+            self.blockers
+                .push(format!("role {} does not own database {target}, so it cannot empty it", self.facts.role.name));
         }
         self.look_at_guests(target, database);
     }
@@ -227,7 +246,9 @@ impl Draft<'_> {
     /// What keeps a database busy, or would go on in the old one.
     fn look_at_guests(&mut self, target: &str, database: &Database) {
         for gid in &database.prepared {
-            self.blockers.push(format!("database {target} has the prepared transaction {gid}: COMMIT PREPARED or ROLLBACK PREPARED it"));
+            self.blockers.push(format!(
+                "database {target} has the prepared transaction {gid}: COMMIT PREPARED or ROLLBACK PREPARED it"
+            ));
         }
         for name in &database.subscriptions {
             self.blockers.push(format!(
@@ -244,7 +265,7 @@ impl Draft<'_> {
             .iter()
             .filter_map(|&id| self.toc.entry(id))
             .filter(|entry| !entry.holds_copy_text() && !entry.holds_large_objects())
-            .map(|entry| entry.title())
+            .map(TocEntry::title)
             .collect();
         if let Some(first) = odd.first() {
             self.blockers.push(format!(
@@ -256,7 +277,8 @@ impl Draft<'_> {
             && let Some(meta) = self.request.source.meta.as_deref()
         {
             if !meta.selection.is_empty() {
-                self.warnings.push(format!("the backup holds a part of the database only ({})", meta.selection.join(" ")));
+                self.warnings
+                    .push(format!("the backup holds a part of the database only ({})", meta.selection.join(" ")));
             }
             self.warnings.extend(meta.warnings.iter().map(|warning| format!("when it was backed up: {warning}")));
         }
@@ -324,7 +346,8 @@ impl Draft<'_> {
     }
 
     fn look_at_tablespaces(&mut self, needs: &Needs) {
-        let missing: Vec<_> = needs.tablespaces.iter().filter(|space| !self.facts.tablespaces.contains(*space)).cloned().collect();
+        let missing: Vec<_> =
+            needs.tablespaces.iter().filter(|space| !self.facts.tablespaces.contains(*space)).cloned().collect();
         if !missing.is_empty() {
             self.warnings.push(format!("tablespaces are missing, so nothing is put into any: {}", missing.join(", ")));
         }
@@ -406,7 +429,8 @@ fn needed_bytes(request: &RestoreRequest, toc: &Toc, method: Method) -> Option<u
     let wanted = |id: i32| {
         toc.entry(id).is_some_and(|entry| {
             request.tables.iter().any(|table| {
-                entry.tag == *table.name.as_str() && entry.namespace.as_ref().is_some_and(|schema| *schema == *table.schema.as_str())
+                entry.tag == *table.name.as_str()
+                    && entry.namespace.as_ref().is_some_and(|schema| *schema == *table.schema.as_str())
             })
         })
     };

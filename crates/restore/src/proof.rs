@@ -4,7 +4,7 @@
 //! are routed are compared at their root, for their leaves may hold others than before (POSTGRES A7). Large objects,
 //! sequences, invalid indexes, extensions and the schema follow.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -56,6 +56,9 @@ struct Unit {
     entry: Option<i32>,
 }
 
+/// A unit with what is in the database now, or why it cannot be read.
+type Reread = (Unit, std::result::Result<Tally, String>);
+
 impl Prover<'_> {
     /// Everything.
     pub(crate) async fn run(&self) -> Result<ProofReport> {
@@ -78,7 +81,7 @@ impl Prover<'_> {
     /// Tables by themselves, and roots of trees for rows that went through them.
     async fn units(&self, connection: &mut Connection) -> Result<Vec<Unit>> {
         let mut units = Vec::new();
-        let mut roots: BTreeMap<(PgText, PgText), ()> = BTreeMap::new();
+        let mut roots: BTreeSet<(PgText, PgText)> = BTreeSet::new();
         let mut by_name: HashMap<(PgText, PgText), (&TocEntry, Tally)> = HashMap::new();
         let conditions = conditions(connection).await.doing("reading the extensions' tables")?;
         for (dump_id, tally) in &self.loaded.tables {
@@ -87,7 +90,7 @@ impl Prover<'_> {
             let own = (schema, entry.tag.clone());
             match copy_target(entry) {
                 Some(target) if target != own => {
-                    roots.insert(target, ());
+                    roots.insert(target);
                 }
                 _ => units.push(Unit {
                     name: table_name(entry),
@@ -99,7 +102,7 @@ impl Prover<'_> {
             }
             by_name.insert(own, (entry, *tally));
         }
-        for (schema, name) in roots.into_keys() {
+        for (schema, name) in roots {
             units.push(self.root(connection, &schema, &name, &by_name).await?);
         }
         // The big ones first, so that none is left over for one session in the end.
@@ -141,7 +144,7 @@ impl Prover<'_> {
     async fn tables(&self, units: Vec<Unit>, report: &mut ProofReport) -> Result<()> {
         let count = self.jobs.min(units.len()).max(1);
         let queue = Arc::new(Mutex::new(VecDeque::from(units)));
-        let mut tasks: JoinSet<Result<Vec<(Unit, std::result::Result<Tally, String>)>>> = JoinSet::new();
+        let mut tasks: JoinSet<Result<Vec<Reread>>> = JoinSet::new();
         for _ in 0..count {
             let (queue, settings, key) = (Arc::clone(&queue), self.settings.clone(), self.loaded.key);
             tasks.spawn(async move {
@@ -230,7 +233,9 @@ impl Prover<'_> {
         for at in differing(&was, &is) {
             let name = names.get(at).cloned().unwrap_or_else(|| format!("number {}", at + 1));
             match types.get(&name) {
-                Some((type_name, is_enum)) if !canonical(type_name, *is_enum, self.source.meta.is_none()) => rendered.push(format!("{name} ({type_name})")),
+                Some((type_name, is_enum)) if !canonical(type_name, *is_enum, self.source.meta.is_none()) => {
+                    rendered.push(format!("{name} ({type_name})"));
+                }
                 _ => damaged.push(name),
             }
         }
@@ -296,16 +301,13 @@ impl Prover<'_> {
             };
             let all: Vec<_> = (0..batch.len()).map(select).collect();
             // One that cannot be read must not hide the others.
-            let statements = match connection.query(all.join(b" UNION ALL ".as_slice())).await {
-                Ok(rows) => vec![Ok(rows)],
-                Err(_) => {
-                    let mut each = Vec::new();
-                    for sql in &all {
-                        each.push(connection.query(sql).await);
-                    }
-                    each
+            let all_at_once = connection.query(all.join(b" UNION ALL ".as_slice())).await;
+            let mut statements = vec![all_at_once];
+            if statements[0].is_err() {
+                for sql in &all {
+                    statements.push(connection.query(sql).await);
                 }
-            };
+            }
             let mut unread: Vec<bool> = vec![true; batch.len()];
             for rows in statements {
                 for row in rows.unwrap_or_default() {
@@ -324,7 +326,11 @@ impl Prover<'_> {
                 }
             }
             for (sequence, _) in batch.iter().zip(unread).filter(|(_, unread)| *unread) {
-                report.unprovable.push(format!("sequence {}.{} cannot be read", sequence.schema.lossy(), sequence.name.lossy()));
+                report.unprovable.push(format!(
+                    "sequence {}.{} cannot be read",
+                    sequence.schema.lossy(),
+                    sequence.name.lossy()
+                ));
             }
         }
         Ok(())
@@ -342,7 +348,9 @@ impl Prover<'_> {
             let subject = format!("index {}.{}", row.text(0).unwrap_or_default(), row.text(1).unwrap_or_default());
             // A partitioned index is invalid until every partition has its part, in the source as here.
             if row.text(2).as_deref() == Some("I") {
-                report.renderings.push(Difference { subject, problem: "is invalid until every partition has it".to_owned() });
+                report
+                    .renderings
+                    .push(Difference { subject, problem: "is invalid until every partition has it".to_owned() });
             } else {
                 report.differences.push(Difference { subject, problem: "is invalid".to_owned() });
             }
@@ -372,7 +380,8 @@ impl Prover<'_> {
     }
 
     async fn schema(&self, report: &mut ProofReport) -> Result<()> {
-        let writer = self.toc.dump_version.split(['.', ' ', 'b', 'r']).next().and_then(|major| major.parse::<u32>().ok());
+        let writer =
+            self.toc.dump_version.split(['.', ' ', 'b', 'r']).next().and_then(|major| major.parse::<u32>().ok());
         let same = self.tools.iter().find(|tools| Some(tools.major) == writer && tools.major >= self.server_major);
         let tools = match same {
             Some(tools) => tools,
@@ -384,7 +393,8 @@ impl Prover<'_> {
                 }
             },
         };
-        let restored = match schema_toc(&self.settings.connect, tools, &Selection::default(), self.cancel.clone()).await {
+        let restored = match schema_toc(&self.settings.connect, tools, &Selection::default(), self.cancel.clone()).await
+        {
             Ok(toc) => toc,
             // What the role may not dump (another's table) it cannot compare.
             Err(pgkeep_dump::Error::Child(error)) => {
@@ -477,4 +487,3 @@ async fn types(
         })
         .collect())
 }
-

@@ -60,7 +60,14 @@ impl Restorer {
                 "a restore of {} into {live} was cut off before the exchange of names: {live} is as it was, and the new database {name} is dropped",
                 backup.as_deref().unwrap_or("a backup")
             );
-            let leftover = Leftover { database: live.to_owned(), name: Some(name), begun, backup, action: RecoveryAction::Drop, story };
+            let leftover = Leftover {
+                database: live.to_owned(),
+                name: Some(name),
+                begun,
+                backup,
+                action: RecoveryAction::Drop,
+                story,
+            };
             found.push((leftover, None));
         }
         let server = connection.resolved().server();
@@ -164,7 +171,7 @@ fn tell(note: &Note, live_oid: Option<u32>) -> Leftover {
         Act::InPlace => (
             RecoveryAction::Warn,
             format!(
-                "a restore of {} in place was cut off: database {} is not complete{}",
+                "a restore of {} in place was cut off: database {} may not be complete{}",
                 note.backup,
                 note.database,
                 note.snapshot.as_deref().map_or_else(
@@ -173,14 +180,29 @@ fn tell(note: &Note, live_oid: Option<u32>) -> Leftover {
                 )
             ),
         ),
-        Act::Swap | Act::Rollback if note.new_oid.is_some() && live_oid == note.new_oid => {
-            (RecoveryAction::Note, format!("the run that exchanged {} for {} was cut off after the exchange: it is done{kept}", note.database, note.backup))
-        }
-        Act::Swap | Act::Rollback => {
-            (RecoveryAction::Note, format!("the run that was to exchange {} for {} was cut off before the exchange: nothing changed", note.database, note.backup))
-        }
+        Act::Swap | Act::Rollback if note.new_oid.is_some() && live_oid == note.new_oid => (
+            RecoveryAction::Note,
+            format!(
+                "the run that exchanged {} for {} was cut off after the exchange: it is done{kept}",
+                note.database, note.backup
+            ),
+        ),
+        Act::Swap | Act::Rollback => (
+            RecoveryAction::Note,
+            format!(
+                "the run that was to exchange {} for {} was cut off before the exchange: nothing changed",
+                note.database, note.backup
+            ),
+        ),
     };
-    Leftover { database: note.database.clone(), name: None, begun: Some(note.begun), backup: Some(note.backup.clone()), action, story }
+    Leftover {
+        database: note.database.clone(),
+        name: None,
+        begun: Some(note.begun),
+        backup: Some(note.backup.clone()),
+        action,
+        story,
+    }
 }
 
 #[cfg(test)]

@@ -44,10 +44,9 @@ impl Globals {
             }
         } else if let Some((group, rest)) = statement.strip_prefix("GRANT ").and_then(identifier)
             && let Some((member, _)) = rest.strip_prefix(" TO ").and_then(identifier)
+            && !reserved(&member)
         {
-            if !reserved(&member) {
-                self.memberships.push((group, member, statement));
-            }
+            self.memberships.push((group, member, statement));
         }
     }
 

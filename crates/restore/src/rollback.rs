@@ -44,12 +44,23 @@ impl Restorer {
             if !present.owned {
                 plan.blockers.push(format!("role {} does not own database {live}", facts.role.name));
             }
-            plan.blockers.extend(present.prepared.iter().map(|gid| format!("database {live} has the prepared transaction {gid}")));
-            plan.warnings.extend(present.slots.iter().map(|slot| format!("replication slot {slot} stays with the database that is live now")));
+            plan.blockers.extend(
+                present.prepared.iter().map(|gid| format!("database {live} has the prepared transaction {gid}")),
+            );
+            plan.warnings.extend(
+                present
+                    .slots
+                    .iter()
+                    .map(|slot| format!("replication slot {slot} stays with the database that is live now")),
+            );
         } else {
             plan.warnings.push(format!("there is no database {live} now: the kept one only takes its name"));
         }
-        plan.warnings.push(format!("what was written to {live} since {} is in {} only afterwards", plan.kept.replaced_at.format("%Y-%m-%d %H:%M:%S UTC"), plan.kept_as));
+        plan.warnings.push(format!(
+            "what was written to {live} since {} is in {} only afterwards",
+            plan.kept.replaced_at.format("%Y-%m-%d %H:%M:%S UTC"),
+            plan.kept_as
+        ));
         Ok(plan)
     }
 

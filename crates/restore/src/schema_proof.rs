@@ -54,7 +54,11 @@ fn findings(expected: &[SchemaItem], found: &[SchemaItem], rules: Rules) -> Sche
             let difference = Difference { subject: title, problem: "is missing in the restored database".to_owned() };
             // What is said about things, and by default: another server may have it of its own accord, or not at all.
             let aside = matches!(key.0, "ACL" | "DEFAULT ACL" | "COMMENT" | "SECURITY LABEL");
-            if aside { findings.renderings.push(difference) } else { findings.differences.push(difference) }
+            if aside {
+                findings.renderings.push(difference);
+            } else {
+                findings.differences.push(difference);
+            }
             continue;
         }
         if rules.owners
@@ -69,7 +73,9 @@ fn findings(expected: &[SchemaItem], found: &[SchemaItem], rules: Rules) -> Sche
         }
         let same = items.len() == others.len() && items.iter().zip(&others).all(|(was, is)| was.text == is.text);
         if rules.same_writer && !same {
-            findings.renderings.push(Difference { subject: title, problem: "is described differently by pg_dump now".to_owned() });
+            findings
+                .renderings
+                .push(Difference { subject: title, problem: "is described differently by pg_dump now".to_owned() });
         }
     }
     if rules.same_writer && rules.whole {

@@ -70,7 +70,11 @@ impl Outside<'_> {
         }
         for (provider, label) in &self.facts.labels {
             push(
-                format!("SECURITY LABEL FOR {} ON DATABASE {database} IS {}", quote_identifier(provider), quote_literal(label)),
+                format!(
+                    "SECURITY LABEL FOR {} ON DATABASE {database} IS {}",
+                    quote_identifier(provider),
+                    quote_literal(label)
+                ),
                 format!("the security label of {provider}"),
             );
         }
@@ -98,16 +102,24 @@ impl Outside<'_> {
             }
             // Never changed, or not wanted: what every database begins with.
             (None, _) | (_, false) => {
-                push(format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO PUBLIC"), "CONNECT for PUBLIC".to_owned());
+                push(
+                    format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO PUBLIC"),
+                    "CONNECT for PUBLIC".to_owned(),
+                );
             }
         }
         (statements, left_out.into_iter().collect())
     }
 
     /// Applies them; what the server refuses is a warning each.
-    pub(crate) async fn apply(&self, connection: &mut Connection, name: &str) -> Result<Vec<String>, pgkeep_dump::Error> {
+    pub(crate) async fn apply(
+        &self,
+        connection: &mut Connection,
+        name: &str,
+    ) -> Result<Vec<String>, pgkeep_dump::Error> {
         let (statements, left_out) = self.statements(name);
-        let mut warnings: Vec<String> = left_out.into_iter().map(|what| format!("not applied to the database: {what}")).collect();
+        let mut warnings: Vec<String> =
+            left_out.into_iter().map(|what| format!("not applied to the database: {what}")).collect();
         for statement in statements {
             match connection.execute(&statement.sql).await {
                 Ok(_) => {}
@@ -124,7 +136,10 @@ impl Outside<'_> {
 /// A setting's name: `work_mem`, `app.secret`; anything odd in quotes, part by part.
 fn setting_name(name: &str) -> String {
     let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    name.split('.').map(|part| if plain(part) { part.to_owned() } else { quote_identifier(part) }).collect::<Vec<_>>().join(".")
+    name.split('.')
+        .map(|part| if plain(part) { part.to_owned() } else { quote_identifier(part) })
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 fn setting_value(name: &str, value: &str) -> String {
@@ -162,7 +177,10 @@ mod tests {
 
     #[test]
     fn lists_of_names_are_written_name_by_name() {
-        assert_eq!(setting_value("search_path", "\"$user\", public, \"odd \"\"one\"\"\""), "'$user', 'public', 'odd \"one\"'");
+        assert_eq!(
+            setting_value("search_path", "\"$user\", public, \"odd \"\"one\"\"\""),
+            "'$user', 'public', 'odd \"one\"'"
+        );
         assert_eq!(setting_value("search_path", "\"\""), "''");
         assert_eq!(setting_value("search_path", ""), "''");
         assert_eq!(setting_value("app.list", "a, b"), "'a, b'");
@@ -175,7 +193,11 @@ mod tests {
         let facts = PrivateFacts {
             database_settings: vec![("work_mem".into(), "64MB".into())],
             role_settings: vec![("ghost".into(), "TimeZone".into(), "UTC".into())],
-            grants: Some(vec![(String::new(), "CONNECT".into(), false), ("app".into(), "CREATE".into(), true), ("ghost".into(), "CONNECT".into(), false)]),
+            grants: Some(vec![
+                (String::new(), "CONNECT".into(), false),
+                ("app".into(), "CREATE".into(), true),
+                ("ghost".into(), "CONNECT".into(), false),
+            ]),
             labels: Vec::new(),
         };
         let roles = BTreeSet::from(["app".to_owned()]);

@@ -84,9 +84,8 @@ async fn ask(
     connect: ConnectSettings,
     target: &str,
 ) -> Result<TargetFacts, pgkeep_dump::Error> {
-    let rows = connection
-        .query("SELECT pg_catalog.current_setting('server_version'), pg_catalog.pg_is_in_recovery()")
-        .await?;
+    let rows =
+        connection.query("SELECT pg_catalog.current_setting('server_version'), pg_catalog.pg_is_in_recovery()").await?;
     let version = rows.first().and_then(|row| row.text(0)).unwrap_or_default();
     let standby = rows.first().is_some_and(|row| truth(row, 1));
     let role = role(connection).await?;
@@ -111,10 +110,11 @@ async fn ask(
     let tablespaces = names(connection, "SELECT spcname FROM pg_catalog.pg_tablespace").await?;
     let databases = names(connection, "SELECT datname FROM pg_catalog.pg_database").await?;
     // Only some roles may read it.
-    let data_folder = match connection.query("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'").await {
-        Ok(rows) => rows.first().and_then(|row| row.text(0)),
-        Err(_) => None,
-    };
+    let data_folder =
+        match connection.query("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'").await {
+            Ok(rows) => rows.first().and_then(|row| row.text(0)),
+            Err(_) => None,
+        };
     Ok(TargetFacts {
         connect,
         version_num: connection.server_version(),
@@ -173,7 +173,8 @@ async fn database(
         owned: role.superuser || truth(row, 2),
         bytes: row.text(4).and_then(|bytes| bytes.parse().ok()),
         sessions: sessions_of(connection, target).await?,
-        prepared: texts(connection, &format!("SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = {name}")).await?,
+        prepared: texts(connection, &format!("SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = {name}"))
+            .await?,
         slots: texts(
             connection,
             &format!("SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE database = {name} AND NOT temporary"),
@@ -263,8 +264,8 @@ pub(crate) fn truth(row: &Row, column: usize) -> bool {
 pub(crate) fn free_bytes(facts: &TargetFacts) -> Option<u64> {
     let folder = facts.data_folder.as_ref()?;
     let server = facts.connect.server();
-    let local = server.starts_with('/')
-        || ["localhost", "127.", "[::1]", "::1"].iter().any(|host| server.starts_with(host));
+    let local =
+        server.starts_with('/') || ["localhost", "127.", "[::1]", "::1"].iter().any(|host| server.starts_with(host));
     // The same path on this host could be another server's, or none at all (a container's): then nothing is said.
     if !local || !std::path::Path::new(folder).join("postmaster.pid").exists() {
         return None;

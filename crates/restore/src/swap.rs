@@ -105,12 +105,16 @@ impl Exchange {
                 Error::Database { source, .. } => source,
                 other => return Err(other),
             };
-            let again = source.is_retryable() || matches!(source.sqlstate(), Some("55006" | "55P03" | "40P01" | "57014"));
+            let again =
+                source.is_retryable() || matches!(source.sqlstate(), Some("55006" | "55P03" | "40P01" | "57014"));
             if !again || attempt == ATTEMPTS {
                 return Err(Error::Swap { database: self.live.clone(), attempts: attempt, source });
             }
             observer.notice(&Event::Warning {
-                message: format!("database {} is busy, exchanging names again ({attempt} of {ATTEMPTS}): {source}", self.live),
+                message: format!(
+                    "database {} is busy, exchanging names again ({attempt} of {ATTEMPTS}): {source}",
+                    self.live
+                ),
             });
             attempt += 1;
             tokio::time::sleep(PAUSE).await;

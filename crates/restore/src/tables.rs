@@ -50,7 +50,9 @@ pub(crate) async fn lists_for_existing(plan: &RestorePlan, connect: &ConnectSett
 pub(crate) async fn take_back(plan: &RestorePlan, connect: &ConnectSettings) -> Vec<String> {
     let mut connection = match Connection::connect(connect, SessionSettings::Admin).await {
         Ok(connection) => connection,
-        Err(error) => return vec![format!("what was restored of the tables is left in {}: {}", plan.database, one_line(&error))],
+        Err(error) => {
+            return vec![format!("what was restored of the tables is left in {}: {}", plan.database, one_line(&error))];
+        }
     };
     let mut left = Vec::new();
     let own = plan.lists.lists.before.iter().filter(|id| !plan.lists.needed.contains(*id));

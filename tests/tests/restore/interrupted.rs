@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use pgkeep_metrics::{Event, Observer, Stage};
-use pgkeep_restore::{Error, RecoveryAction, Target};
+use pgkeep_restore::{Error, RecoveryAction, RestoreRequest, Snapshot, Target};
 use pgkeep_testkit::{PostgresServer, saas};
 use tokio_util::sync::CancellationToken;
 
@@ -123,4 +124,107 @@ async fn a_damaged_archive_never_reaches_the_live_database() {
     let error = bench.restore(&live.url(), &request(&backup, Target::InPlace)).await.unwrap_err();
     assert_eq!(error.kind(), pgkeep_restore::ErrorKind::Damaged, "{error:?}");
     assert_eq!(live.psql("SELECT count(*) FROM pg_tables"), tables);
+}
+
+/// Pulls the trigger some time after names begin to be exchanged.
+#[derive(Debug)]
+struct Later(CancellationToken, Duration);
+
+impl Observer for Later {
+    fn notice(&self, event: &Event) {
+        if matches!(event, Event::StageStarted { stage: Stage::Swap, .. }) {
+            let (trigger, delay) = (self.0.clone(), self.1);
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                trigger.cancel();
+            });
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_off_while_names_are_exchanged_it_is_all_or_nothing() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("exchanged");
+    live.psql("CREATE TABLE t AS SELECT 'backed up' AS word");
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let (mut done, mut undone) = (0, 0);
+    for round in 0..12 {
+        live.psql("UPDATE t SET word = 'present'");
+        let mut restorer = bench.restorer(&live.url());
+        let cut = CancellationToken::new();
+        restorer.observer = Arc::new(Later(cut.clone(), Duration::from_millis(round * 8)));
+        let plan = restorer.plan(&request(&backup, Target::Live)).await.unwrap();
+        let ended = tokio::select! {
+            report = restorer.execute(&plan, None) => Some(report.unwrap()),
+            () = cut.cancelled() => None,
+        };
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let word = live.psql("SELECT word FROM t");
+        let recovery = bench.restorer(&live.url()).recover(None).await.unwrap();
+        let stories: Vec<_> = recovery.leftovers.iter().map(|leftover| leftover.story.as_str()).collect();
+        match word.trim() {
+            "backed up" => {
+                done += 1;
+                assert!(ended.is_some() || stories.iter().any(|story| story.contains("it is done")), "{stories:?}");
+                assert_eq!(live.relatives().len(), 1 + done, "{:?}", live.relatives());
+            }
+            _ => {
+                undone += 1;
+                assert!(ended.is_none());
+                assert!(stories.iter().any(|story| story.contains("is as it was")), "{stories:?}");
+                assert_eq!(live.relatives().len(), 1 + done, "{:?}", live.relatives());
+            }
+        }
+        // Said once.
+        assert_eq!(bench.restorer(&live.url()).leftovers(None).await.unwrap().leftovers, []);
+    }
+    assert!(done > 0 && undone > 0, "{done} done, {undone} undone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_snapshot_nothing_is_emptied_and_a_swap_goes_on() {
+    let server = PostgresServer::shared(15);
+    let live = server.create_database("snapshots");
+    live.psql("CREATE TABLE t AS SELECT 'backed up' AS word");
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    live.psql("UPDATE t SET word = 'present'");
+    let failing = || -> Option<Snapshot> { Some(async { Err("the bucket is gone".into()) }.boxed()) };
+    let restorer = bench.restorer(&live.url());
+    let plan = restorer.plan(&RestoreRequest::new(backup.clone(), Target::InPlace)).await.unwrap();
+    for snapshot in [failing(), None] {
+        let error = restorer.execute(&plan, snapshot).await.unwrap_err();
+        assert!(matches!(error, Error::Snapshot { .. }), "{error}");
+        assert_eq!(live.psql("SELECT word FROM t").trim(), "present");
+    }
+    let plan = restorer.plan(&RestoreRequest::new(backup, Target::Live)).await.unwrap();
+    let report = restorer.execute(&plan, failing()).await.unwrap();
+    assert!(report.warnings.iter().any(|warning| warning.contains("the bucket is gone")), "{:?}", report.warnings);
+    assert_eq!(live.psql("SELECT word FROM t").trim(), "backed up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_in_place_that_was_cut_off_is_told_until_one_succeeds() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("cut_in_place");
+    saas::load(server, &live, 0.02);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let mut restorer = bench.restorer(&live.url());
+    restorer.cancel = CancellationToken::new();
+    restorer.observer = Arc::new(At { stage: Stage::Data, trigger: restorer.cancel.clone() });
+    let snapshot: Snapshot = async { Ok("pre-restore_x".to_owned()) }.boxed();
+    let plan = restorer.plan(&RestoreRequest::new(backup.clone(), Target::InPlace)).await.unwrap();
+    assert!(matches!(restorer.execute(&plan, Some(snapshot)).await, Err(Error::Interrupted)));
+    let restorer = bench.restorer(&live.url());
+    for _ in 0..2 {
+        let found = restorer.recover(None).await.unwrap();
+        assert_eq!(found.leftovers.len(), 1);
+        assert_eq!(found.leftovers[0].action, RecoveryAction::Warn);
+        assert!(found.leftovers[0].story.contains("pre-restore_x"), "{found:?}");
+    }
+    bench.restore(&live.url(), &request(&backup, Target::InPlace)).await.unwrap();
+    assert_eq!(restorer.recover(None).await.unwrap().leftovers, []);
 }

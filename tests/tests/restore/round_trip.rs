@@ -1,7 +1,7 @@
 //! What comes back is what was there, by the server's own word.
 
 use pgkeep_restore::{Method, Target};
-use pgkeep_testkit::{PostgresServer, dump_text, large_objects, nasty, schema_text};
+use pgkeep_testkit::{PostgresServer, contents, dump_text, large_objects, nasty, saas, schema_text};
 
 use crate::bench::{Bench, Doomed, assert_same, beside, request, settings};
 
@@ -171,6 +171,66 @@ async fn a_database_is_emptied_and_filled_again_in_place() {
     let report = bench.restore(&source.url(), &request(&backup, Target::InPlace)).await.unwrap();
     assert!(report.proof.differences.is_empty(), "{:?}", report.proof);
     assert_same(&before, &dump_text(server, &source));
-    assert_eq!(schema_text(server, &source).contains("newer"), false);
+    assert!(!schema_text(server, &source).contains("newer"));
     assert_eq!(bench.restorer(&source.url()).leftovers(None).await.unwrap().leftovers, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn big_tables_and_a_huge_value_come_back_over_several_lanes() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("big");
+    nasty::load(server, &source);
+    saas::load(server, &source, 0.5);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&source.url()).await;
+    let target = Doomed::new(server, "big_target");
+    let report = bench.restore(&source.url(), &beside(&backup, &target.name)).await.unwrap();
+    assert!(report.proof.differences.is_empty() && report.warnings.is_empty(), "{report:?}");
+    assert_eq!(contents(server, &source), contents(server, &target.name));
+    assert_same(&schema_text(server, &source), &schema_text(server, &target.name));
+    // Several lanes, and yet nearly in the old order.
+    let order = "SELECT coalesce(min(abs(correlation)), 1) > 0.9 FROM pg_stats WHERE attname = 'id' AND correlation IS NOT NULL \
+                 AND (schemaname, tablename) IN (SELECT schemaname, relname FROM pg_stat_user_tables WHERE n_live_tup > 100000)";
+    assert_eq!(server.psql(&source, order).trim(), server.psql(&target.name, order).trim());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_comes_back_on_servers_of_other_versions() {
+    let bench = Bench::new().await;
+    for (from, to) in [(15, 18), (18, 15), (17, 15)] {
+        let (old, new) = (PostgresServer::shared(from), PostgresServer::shared(to));
+        let source = old.create_database("moved");
+        saas::load(old, &source, 0.02);
+        source.psql("CREATE TABLE documents AS SELECT g AS id, lo_from_bytea(0, decode(repeat('ab', g), 'hex')) AS content FROM generate_series(1, 20) g");
+        let backup = bench.backup(&source.url()).await;
+        let target = Doomed::new(new, "moved_here");
+        let url = new.url("postgres");
+        let report = bench.restore(&url, &beside(&backup, &target.name)).await.unwrap_or_else(|error| panic!("{from} to {to}: {error:?}"));
+        assert!(report.proof.differences.is_empty(), "{from} to {to}: {:?}", report.proof);
+        assert_eq!(contents(old, &source), contents(new, &target.name), "{from} to {to}");
+        assert_eq!(large_objects(old, &source), large_objects(new, &target.name), "{from} to {to}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_the_greatest_length_are_swapped_too() {
+    let server = PostgresServer::shared(15);
+    let name = format!("ü \"{}\"", "x".repeat(63 - 5));
+    assert_eq!(name.len(), 63);
+    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+    server.psql("postgres", &format!("DROP DATABASE IF EXISTS {quoted}"));
+    server.psql("postgres", &format!("CREATE DATABASE {quoted}"));
+    let url = server.url(&name);
+    server.psql(&name, "CREATE TABLE t AS SELECT 1 AS a");
+    let bench = Bench::new().await;
+    let backup = bench.backup(&url).await;
+    server.psql(&name, "UPDATE t SET a = 2");
+    let report = bench.restore(&url, &request(&backup, Target::Live)).await.unwrap();
+    assert_eq!(server.psql(&name, "SELECT a FROM t").trim(), "1");
+    let restorer = bench.restorer(&url);
+    let kept = restorer.kept_databases().await.unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(report.kept_as.as_ref(), Some(&kept[0].name));
+    restorer.drop_kept(&kept[0].name).await.unwrap();
+    server.psql("postgres", &format!("DROP DATABASE {quoted}"));
 }
