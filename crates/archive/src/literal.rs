@@ -25,8 +25,11 @@ pub(crate) fn name(sql: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     (end > 0).then(|| (Cow::Borrowed(&sql[..end]), &sql[end..]))
 }
 
+/// Schema, name, and what follows.
+pub(crate) type QualifiedName<'s> = (Cow<'s, [u8]>, Cow<'s, [u8]>, &'s [u8]);
+
 /// Two names with a dot between them, and what follows.
-pub(crate) fn qualified_name(sql: &[u8]) -> Option<(Cow<'_, [u8]>, Cow<'_, [u8]>, &[u8])> {
+pub(crate) fn qualified_name(sql: &[u8]) -> Option<QualifiedName<'_>> {
     let (schema, rest) = name(sql)?;
     let (name, rest) = name(rest.strip_prefix(b".")?)?;
     Some((schema, name, rest))

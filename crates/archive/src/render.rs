@@ -9,6 +9,9 @@ use crate::{Error, Result, Toc, TocEntry};
 /// An entry's offset field: flag 1, "position not set", as pg_dump writes to a pipe.
 const NOT_SET: [u8; 9] = [1, 0, 0, 0, 0, 0, 0, 0, 0];
 
+/// Flag 2, "position set", before the position.
+const SET: [u8; 9] = [2, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// Flag 3, "no data".
 const NO_DATA: [u8; 9] = [3, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -52,8 +55,9 @@ pub fn patch_offsets(raw: &[u8], offsets: &[(i32, u64)]) -> Result<Vec<u8>> {
     for &(dump_id, offset) in offsets {
         let entry = toc.entry(dump_id).filter(|entry| entry.has_data);
         let entry = entry.ok_or_else(|| Error::OutOfOrder { what: format!("entry {dump_id} has no data block") })?;
-        let [a, b, c, d, e, f, g, h] = offset.to_le_bytes();
-        write_offset(&mut patched, entry, [2, a, b, c, d, e, f, g, h]);
+        let mut field = SET;
+        field[1..].copy_from_slice(&offset.to_le_bytes());
+        write_offset(&mut patched, entry, field);
     }
     Ok(patched)
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::literal::{parenthesised, qualified_name};
+use crate::literal::{QualifiedName, parenthesised, qualified_name};
 use crate::{PgText, TocEntry};
 
 /// The columns of an entry's COPY statement, verbatim: what stands between its parentheses, `id, "odd (name)"`.
@@ -25,7 +25,7 @@ pub fn copy_target(entry: &TocEntry) -> Option<(PgText, PgText)> {
     Some((text(schema), text(table)))
 }
 
-fn copy_parts(entry: &TocEntry) -> Option<(Cow<'_, [u8]>, Cow<'_, [u8]>, &[u8])> {
+fn copy_parts(entry: &TocEntry) -> Option<QualifiedName<'_>> {
     qualified_name(entry.copy.0.strip_prefix(b"COPY ")?)
 }
 

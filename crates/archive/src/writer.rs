@@ -149,6 +149,10 @@ impl BlockWriter {
     }
 
     /// COPY text of the current entry, without the final `\.` line. Pieces need not end at rows.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what comes in pieces comes as `Bytes`, which is cheap to hand over"
+    )]
     pub fn data(&mut self, bytes: Bytes) -> Result<()> {
         self.data_slice(&bytes)
     }
@@ -207,6 +211,7 @@ impl BlockWriter {
     }
 
     /// Content of the current large object.
+    #[expect(clippy::needless_pass_by_value, reason = "as for `data`")]
     pub fn large_object_data(&mut self, bytes: Bytes) -> Result<()> {
         self.large_object_slice(&bytes)
     }

@@ -1,4 +1,5 @@
 //! Blocks hold what was written, and say exactly where.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod story;
 

@@ -12,8 +12,6 @@ use crate::{Codec, Error, Result};
 
 const NAME: &str = "gzip";
 const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
-/// Checksum and length at the end of a member.
-const TRAILER_BYTES: usize = 8;
 /// Deflate cannot make more than this out of one byte.
 const LARGEST_RATIO: usize = 1032;
 
@@ -71,11 +69,13 @@ impl Codec for Gzip {
     fn decode(&self, frame: &[u8], block: &mut Vec<u8>, limit: usize) -> Result<()> {
         let damaged = |reason: &str| Error::Damaged { codec: NAME, reason: reason.to_owned() };
         let body = header_length(frame).ok_or_else(|| damaged("no header of a member"))?;
-        let Some((deflated, trailer)) = frame[body..].split_last_chunk::<TRAILER_BYTES>() else {
+        let Some((deflated, length)) = frame[body..].split_last_chunk::<4>() else {
             return Err(damaged("no end of a member"));
         };
-        let [a, b, c, d, e, f, g, h] = *trailer;
-        let (sum, length) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]) as usize);
+        let Some((deflated, sum)) = deflated.split_last_chunk::<4>() else {
+            return Err(damaged("no end of a member"));
+        };
+        let (sum, length) = (u32::from_le_bytes(*sum), u32::from_le_bytes(*length) as usize);
         if length > deflated.len().saturating_mul(LARGEST_RATIO) {
             return Err(damaged("its length cannot be"));
         }

@@ -1,4 +1,5 @@
 //! What every codec promises, asked of every codec.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Read;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! The formats' own tools take what we write, and we take what they write. Needs gzip, zstd and lz4 on the path.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};

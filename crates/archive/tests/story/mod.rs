@@ -152,11 +152,11 @@ impl Plan {
 
 /// Archives of every format and compression, with short and long rows, empty tables and empty large objects.
 pub(crate) fn archive() -> impl Strategy<Value = Plan> {
-    let byte = prop_oneof![8 => b'a'..b'z', 1 => Just(b'\\'), 1 => Just(b'.'), 1 => Just(b'\t')];
+    let byte = prop_oneof![8 => b'a'..=b'z', 1 => Just(b'\\'), 1 => Just(b'.'), 1 => Just(b'\t')];
     let row = prop_oneof![
         6 => prop::collection::vec(byte, 0..40),
-        1 => (b'a'..b'z', 1..1500_usize).prop_map(|(byte, count)| vec![byte; count]),
-        1 => (b'a'..b'z', 30_000..90_000_usize).prop_map(|(byte, count)| vec![byte; count]),
+        1 => (b'a'..=b'z', 1..1500_usize).prop_map(|(byte, count)| vec![byte; count]),
+        1 => (b'a'..=b'z', 30_000..90_000_usize).prop_map(|(byte, count)| vec![byte; count]),
     ];
     let row = row.prop_map(|mut row| {
         row.push(b'\n');
