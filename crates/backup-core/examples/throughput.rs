@@ -29,7 +29,7 @@ impl Rows {
         let words = ["booking", "confirmed", "customer", "2025-10-17 03:00:01.123456+00", "{\"kind\": \"message\", \"read\": true}", "pending"];
         let (mut text, mut seed) = (Vec::new(), 1_u64);
         let mut id = 0_u64;
-        while text.len() < 64 << 20 {
+        while text.len() < 16 << 20 {
             let begin = text.len();
             id += 1;
             text.extend_from_slice(id.to_string().as_bytes());
@@ -138,6 +138,8 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 }
 
 fn tell(what: &str, plain_bytes: u64, used_before: f64, began: Instant) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
     let (wall, used) = (began.elapsed().as_secs_f64(), cpu_seconds() - used_before);
     let megabytes = plain_bytes as f64 / 1e6;
     println!("{what}: {wall:.2} s, {used:.2} s of CPU; {:.0} MB/s, {:.0} MB/s per core", megabytes / wall, megabytes / used);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use pgkeep_archive::Toc;
+use pgkeep_archive::{PgText, Toc};
 use pgkeep_metrics::{Event, Stage};
 use pgkeep_storage::{Created, Key};
 
@@ -178,7 +178,7 @@ fn database(toc: &Toc) -> DatabaseMeta {
         ctype: option("LC_CTYPE").or(locale).unwrap_or_default(),
         locale: of_provider,
         icu_rules: option("ICU_RULES"),
-        owner: entry.and_then(|entry| entry.owner.as_ref()).map(|owner| owner.lossy()).unwrap_or_default(),
+        owner: entry.and_then(|entry| entry.owner.as_ref()).map(PgText::lossy).unwrap_or_default(),
         tablespace: option("TABLESPACE").unwrap_or_else(|| "pg_default".to_owned()),
         comment: None,
         connection_limit: -1,

@@ -175,8 +175,7 @@ impl Error {
     /// What class of error this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Storage { .. } => ErrorKind::Store,
-            Self::Destination { .. } => ErrorKind::Store,
+            Self::Storage { .. } | Self::Destination { .. } => ErrorKind::Store,
             Self::Dump(_) => ErrorKind::Database,
             Self::Archive { .. } | Self::Frame { .. } | Self::Damaged { .. } | Self::Meta { .. } => ErrorKind::Damaged,
             Self::NewerFormat { .. } | Self::Usage(_) | Self::Key(_) | Self::ForeignSource { .. } => ErrorKind::Usage,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pgkeep_archive::{Toc, patch_offsets};
+use pgkeep_archive::{PgText, Toc, patch_offsets};
 use pgkeep_metrics::{Event, Stage};
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -128,7 +128,7 @@ fn tables_of(toc: &Toc, tables: &[String]) -> Result<Vec<i32>> {
         .data_entries()
         .filter(|entry| !entry.holds_large_objects())
         .map(|entry| {
-            let schema = entry.namespace.as_ref().map(|text| text.lossy()).unwrap_or_default();
+            let schema = entry.namespace.as_ref().map(PgText::lossy).unwrap_or_default();
             (schema, entry.tag.lossy(), entry.dump_id)
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pgkeep_archive::{Toc, copy_columns, schema_lines, sequence_set};
+use pgkeep_archive::{PgText, Toc, TocEntry, copy_columns, schema_lines, sequence_set};
 use sha2::{Digest, Sha256};
 
 use crate::sequencer::Placed;
@@ -20,7 +20,7 @@ pub(crate) fn entries(toc: &Toc, placed: &[Placed]) -> Vec<EntryMeta> {
             let tally = if counted { placed.tally } else { Tally::default() };
             EntryMeta {
                 dump_id: placed.dump_id,
-                schema: entry.namespace.as_ref().map(|text| text.lossy()).unwrap_or_default(),
+                schema: entry.namespace.as_ref().map(PgText::lossy).unwrap_or_default(),
                 name: entry.tag.lossy(),
                 rows: tally.rows,
                 bytes: tally.bytes,
@@ -36,7 +36,7 @@ pub(crate) fn entries(toc: &Toc, placed: &[Placed]) -> Vec<EntryMeta> {
 
 /// The large objects of an archive: `tally` is the sum over all of them.
 pub(crate) fn large_objects(toc: &Toc, placed: &[Placed], tally: Tally) -> LargeObjectsMeta {
-    let holds = |placed: &&Placed| toc.entry(placed.dump_id).is_some_and(|entry| entry.holds_large_objects());
+    let holds = |placed: &&Placed| toc.entry(placed.dump_id).is_some_and(TocEntry::holds_large_objects);
     let blocks = placed.iter().filter(holds).map(|placed| DataBlock {
         dump_id: placed.dump_id,
         frame: placed.frame,

@@ -27,6 +27,9 @@ pub(crate) struct Target {
     pub(crate) options: WriteOptions,
 }
 
+/// A writer that took a whole archive, and where.
+pub(crate) type Written = (Target, Box<dyn ObjectWriter>);
+
 /// An object being written, and where.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -45,7 +48,7 @@ enum State {
 /// that fails is set aside while the others go on. Dropped, they give up what they have not finished.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    lanes: Vec<Lane>,
+    all: Vec<Lane>,
     ended: CancellationToken,
     _guard: DropGuard,
 }
@@ -54,33 +57,33 @@ impl Lanes {
     /// Begins the object at every target.
     pub(crate) async fn open(targets: Vec<Target>) -> Self {
         let ended = CancellationToken::new();
-        let lanes = join_all(targets.into_iter().map(|target| Lane::open(target, ended.clone()))).await;
-        Self { lanes, _guard: ended.clone().drop_guard(), ended }
+        let all = join_all(targets.into_iter().map(|target| Lane::open(target, ended.clone()))).await;
+        Self { all, _guard: ended.clone().drop_guard(), ended }
     }
 
     /// Hands the next bytes to every store that still goes on; waits while one of them is full.
     /// An error once none is left.
     pub(crate) async fn send(&mut self, chunk: &Bytes) -> Result<()> {
-        join_all(self.lanes.iter_mut().map(|lane| lane.send(chunk.clone()))).await;
+        join_all(self.all.iter_mut().map(|lane| lane.send(chunk.clone()))).await;
         self.any_left()
     }
 
     /// Waits until every store has taken all bytes.
     pub(crate) async fn close(&mut self) -> Result<()> {
-        join_all(self.lanes.iter_mut().map(Lane::close)).await;
+        join_all(self.all.iter_mut().map(Lane::close)).await;
         self.any_left()
     }
 
     /// Gives every object up.
     pub(crate) async fn abort(mut self) {
         self.ended.cancel();
-        join_all(self.lanes.iter_mut().map(Lane::abort)).await;
+        join_all(self.all.iter_mut().map(Lane::abort)).await;
     }
 
     /// The writers of the stores that took everything, and why each other one did not.
-    pub(crate) fn into_writers(self) -> (Vec<(Target, Box<dyn ObjectWriter>)>, Vec<(Target, Error)>) {
+    pub(crate) fn into_writers(self) -> (Vec<Written>, Vec<(Target, Error)>) {
         let (mut written, mut failed) = (Vec::new(), Vec::new());
-        for Lane { target, state } in self.lanes {
+        for Lane { target, state } in self.all {
             match state {
                 State::Written(writer) => written.push((target, writer)),
                 State::Failed(error) => failed.push((target, error)),
@@ -91,14 +94,14 @@ impl Lanes {
     }
 
     fn any_left(&mut self) -> Result<()> {
-        if self.lanes.iter().any(|lane| !matches!(lane.state, State::Failed(_))) {
+        if self.all.iter().any(|lane| !matches!(lane.state, State::Failed(_))) {
             return Ok(());
         }
-        let worst = self.lanes.iter().position(|lane| lane.target.destination.required).unwrap_or(0);
-        if self.lanes.is_empty() {
+        let worst = self.all.iter().position(|lane| lane.target.destination.required).unwrap_or(0);
+        if self.all.is_empty() {
             return Err(Error::Usage("there is no destination".to_owned()));
         }
-        let lane = self.lanes.swap_remove(worst);
+        let lane = self.all.swap_remove(worst);
         let State::Failed(source) = lane.state else { return Ok(()) };
         Err(Error::Destination { destination: lane.target.destination.name, copies: Vec::new(), source: Box::new(source) })
     }

@@ -7,12 +7,11 @@ use bytes::Bytes;
 use pgkeep_archive::Toc;
 use pgkeep_dump::{DumpOutcome, DumpStream, ServerFacts, globals_warnings};
 use pgkeep_metrics::Stage;
-use pgkeep_storage::ObjectWriter;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::draft::Name;
-use crate::lanes::{Lanes, Target};
+use crate::lanes::{Lanes, Target, Written};
 use crate::pipeline::{Pipeline, joined};
 use crate::progress::Progress;
 use crate::run::{Run, chain};
@@ -43,7 +42,7 @@ pub(crate) struct Globals {
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) archive: Archive,
-    pub(crate) written: Vec<(Target, Box<dyn ObjectWriter>)>,
+    pub(crate) written: Vec<Written>,
 }
 
 impl Run<'_> {

@@ -71,7 +71,8 @@ pub struct Meta {
     pub archive_encoding: String,
     /// Key of the fingerprints (POSTGRES A11): against accidents, not a signature.
     pub fingerprint_key: FingerprintKey,
-    /// sha256 (hex) of the canonical schema rendering of the TOC.
+    /// sha256 (hex) of the schema's items ([`crate::schema_sha256`]), by the rules of the version that wrote it: backups of
+    /// one version with the same value have the same schema.
     pub schema_sha256: String,
     /// Number of TOC entries.
     pub toc_entries: u64,
@@ -351,6 +352,8 @@ struct Version {
 #[derive(Default)]
 struct Layout {
     depth: usize,
+    /// The innermost list or object has items.
+    filled: bool,
 }
 
 /// Levels below which everything stands on one line.
@@ -367,27 +370,26 @@ impl Layout {
 
     fn open<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: u8) -> io::Result<()> {
         self.depth += 1;
+        self.filled = false;
         writer.write_all(&[bracket])
     }
 
     fn close<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: u8) -> io::Result<()> {
         let deep = self.depth > LINES;
         self.depth -= 1;
-        if !deep {
+        if self.filled && !deep {
             self.line(writer)?;
         }
+        self.filled = true;
         writer.write_all(&[bracket])
     }
 
-    fn item<W: ?Sized + Write>(&self, writer: &mut W, first: bool) -> io::Result<()> {
-        match (first, self.depth > LINES) {
-            (true, _) => self.line(writer),
-            (false, true) => writer.write_all(b","),
-            (false, false) => {
-                writer.write_all(b",")?;
-                self.line(writer)
-            }
+    fn item<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.filled = true;
+        if !first {
+            writer.write_all(b",")?;
         }
+        self.line(writer)
     }
 }
 
@@ -418,5 +420,59 @@ impl Formatter for Layout {
 
     fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         writer.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{at, meta};
+
+    fn sample() -> Meta {
+        let mut meta = meta(BackupClass::Daily, at(0), b"archive");
+        meta.stored.bytes = 30;
+        meta.plain.bytes = 300;
+        meta.frames = FrameIndex { stored: vec![10, 20], plain: vec![100, 200], entry: vec![0, 7], aligned: vec![1, 0] };
+        meta.warnings = vec!["a \"quoted\" warning".to_owned()];
+        meta
+    }
+
+    #[test]
+    fn json_has_a_line_per_key_and_a_line_per_column_of_the_index() {
+        let json = String::from_utf8(sample().to_json().unwrap()).unwrap();
+        assert!(json.starts_with("{\n  \"backup_file\": \"daily_"), "{json}");
+        assert!(json.ends_with("\n}\n"), "{json}");
+        for line in ["    \"stored\": [10,20],", "  \"entries\": [],", "    \"a \\\"quoted\\\" warning\""] {
+            assert!(json.lines().any(|found| found == line), "{line} in {json}");
+        }
+        assert_eq!(Meta::from_json("x", json.as_bytes()).unwrap(), sample());
+    }
+
+    #[test]
+    fn unknown_keys_are_ignored_and_newer_formats_refused() {
+        let mut json: serde_json::Value = serde_json::from_slice(&sample().to_json().unwrap()).unwrap();
+        json["something"] = "new".into();
+        assert_eq!(Meta::from_json("x", json.to_string().as_bytes()).unwrap(), sample());
+        json["format_version"] = (FORMAT_VERSION + 1).into();
+        let refused = Meta::from_json("x", json.to_string().as_bytes());
+        assert!(matches!(refused, Err(Error::NewerFormat { found, .. }) if found == FORMAT_VERSION + 1));
+        // Also one that this version could not even read.
+        let future = br#"{"format_version": 7}"#;
+        assert!(matches!(Meta::from_json("x", future), Err(Error::NewerFormat { found: 7, .. })));
+    }
+
+    #[test]
+    fn an_index_that_contradicts_its_archive_is_refused() {
+        let changes: [fn(&mut Meta); 4] = [
+            |meta| meta.frames.stored[0] = 11,
+            |meta| meta.frames.plain[1] = u64::MAX,
+            |meta| meta.frames.aligned.truncate(1),
+            |meta| meta.plain.bytes = 301,
+        ];
+        for change in changes {
+            let mut meta = sample();
+            change(&mut meta);
+            assert!(matches!(Meta::from_json("x", &meta.to_json().unwrap()), Err(Error::Meta { .. })));
+        }
     }
 }

@@ -68,14 +68,13 @@ impl BackupSource {
     }
 
     /// Opens the whole plain archive; frames are decompressed side by side by up to `jobs` threads, order kept.
+    #[expect(clippy::unused_async, reason = "part of the interface: a store may be asked something first")]
     pub async fn open(&self, jobs: usize) -> Result<PlainArchive> {
-        Ok(match self.framed() {
-            Some(framed) => PlainArchive::from_task(move |pieces| framed.send_all(jobs, pieces)),
-            None => {
-                let unframed = self.unframed();
-                PlainArchive::from_task(move |pieces| unframed.send_all(pieces))
-            }
-        })
+        if let Some(framed) = self.framed() {
+            return Ok(PlainArchive::from_task(move |pieces| framed.send_all(jobs, pieces)));
+        }
+        let unframed = self.unframed();
+        Ok(PlainArchive::from_task(move |pieces| unframed.send_all(pieces)))
     }
 
     /// Opens a reduced archive: header and TOC with only the wanted entries marked as having data, then their data blocks.

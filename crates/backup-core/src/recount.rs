@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pgkeep_archive::{Decoder, Error as ArchiveError, Event, Toc};
+use pgkeep_archive::{Decoder, Error as ArchiveError, Event, Toc, TocEntry};
 use pgkeep_metrics::Stage;
 
 use crate::progress::Progress;
@@ -67,7 +67,7 @@ impl Recount {
                 self.begun = toc.raw.len() as u64;
             }
             Event::DataStarted { dump_id } => {
-                let counted = self.decoder.toc().and_then(|toc| toc.entry(dump_id)).is_some_and(|entry| entry.holds_copy_text());
+                let counted = self.decoder.toc().and_then(|toc| toc.entry(dump_id)).is_some_and(TocEntry::holds_copy_text);
                 self.rows = counted.then(|| RowHasher::new(self.key));
             }
             Event::Data { bytes, .. } => {

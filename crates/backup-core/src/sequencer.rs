@@ -306,16 +306,22 @@ mod tests {
 
             for (rows, placed) in tables.iter().zip(&found.placed) {
                 let mut hasher = RowHasher::new(KEY);
-                rows.concat().chunks(cut).for_each(|piece| hasher.update(piece));
+                for piece in rows.concat().chunks(cut) {
+                    hasher.update(piece);
+                }
                 prop_assert_eq!(placed.tally, hasher.finish().unwrap());
                 let mut one_by_one = Tally::default();
-                rows.iter().for_each(|row| one_by_one.add_rows(&KEY, row));
+                for row in rows {
+                    one_by_one.add_rows(&KEY, row);
+                }
                 prop_assert_eq!(placed.tally, one_by_one);
             }
             let mut all = Tally::default();
             for (oid, content) in numbered {
                 let mut hasher = LargeObjectHasher::new(&KEY, oid);
-                content.chunks(cut).for_each(|piece| hasher.update(piece));
+                for piece in content.chunks(cut) {
+                    hasher.update(piece);
+                }
                 all += hasher.finish();
             }
             prop_assert_eq!(found.large_objects, all);

@@ -22,7 +22,9 @@ fn decoded(extension: &str, stored: &[u8]) -> Vec<u8> {
 
 fn tally(key: &FingerprintKey, rows: &[Vec<u8>]) -> Tally {
     let mut hasher = RowHasher::new(*key);
-    rows.iter().for_each(|row| hasher.update(row));
+    for row in rows {
+        hasher.update(row);
+    }
     hasher.finish().unwrap()
 }
 
@@ -70,7 +72,7 @@ async fn a_backup_is_the_archive_wherever_it_goes_and_its_meta_says_what_is_in_i
         assert_eq!((table(meta, "wide").rows, &table(meta, "wide").fingerprint), (7, &wide.fingerprint()));
 
         let mut objects = Tally::default();
-        for (oid, content) in [(7, &b"seven"[..]), (3_000_000_001, b""), (9, &[9; 50_000])] {
+        for (oid, content) in [(7, &b"seven"[..]), (3_000_000_001, b""), (9, &vec![9; 50_000])] {
             let mut hasher = LargeObjectHasher::new(key, oid);
             hasher.update(content);
             objects += hasher.finish();

@@ -54,7 +54,7 @@ pub(crate) struct Held {
 struct Counted(Bytes, Arc<Held>);
 
 impl Counted {
-    fn new(bytes: Bytes, held: &Arc<Held>) -> Bytes {
+    fn count(bytes: Bytes, held: &Arc<Held>) -> Bytes {
         let now = held.now.fetch_add(bytes.len(), Ordering::SeqCst) + bytes.len();
         held.peak.fetch_max(now, Ordering::SeqCst);
         Bytes::from_owner(Self(bytes, Arc::clone(held)))
@@ -92,7 +92,7 @@ pub(crate) fn sample() -> SyntheticArchive {
     table(&mut archive, 11, "nothing", &[]);
     table(&mut archive, 12, "orders", &rows(0, 4000, 100));
     table(&mut archive, 13, "wide", &[rows(0, 3, 10), rows(3, 1, 100_000), rows(4, 3, 10)].concat());
-    archive.large_objects(14, &[(7, &b"seven"[..]), (3_000_000_001, b""), (9, &[9; 50_000])]);
+    archive.large_objects(14, &[(7, &b"seven"[..]), (3_000_000_001, b""), (9, &vec![9; 50_000])]);
     table(&mut archive, 15, "last", &rows(0, 100, 30));
     archive.entry(sequence);
     archive
@@ -191,7 +191,7 @@ impl Dump for FakeDump {
                         Flaw::Skips(at) if number == at => continue,
                         _ => {}
                     }
-                    let block = Block { bytes: Counted::new(block.bytes, &held), ..block };
+                    let block = Block { bytes: Counted::count(block.bytes, &held), ..block };
                     sender.send(Ok(block)).await.map_err(|_| Error::Interrupted)?;
                 }
                 Ok(DumpOutcome { pg_dump_version: "pg_dump (PostgreSQL) 17.11".into(), snapshot_time: time(), warnings })
