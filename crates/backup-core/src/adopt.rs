@@ -75,7 +75,7 @@ impl Keeper {
         recounted: &Recounted,
     ) -> Result<Meta> {
         let Recounted { toc, placed, large_objects } = recounted;
-        let named = BackupId::parse(file.split('.').next().unwrap_or(file)).filter(|id| stamp_of(id).is_some());
+        let named = BackupId::parse(file.split('.').next().unwrap_or(file)).filter(is_dated);
         let begun = named.as_ref().and_then(stamp_of).or_else(|| created(toc)).unwrap_or_else(|| self.clock.now());
         let class = options.class.or_else(|| named.as_ref()?.class()).unwrap_or(BackupClass::Daily);
         let id = free_id(catalog, named.filter(|id| id.class() == Some(class)), class, begun)?;
@@ -140,7 +140,12 @@ fn free_id(catalog: &Catalog, named: Option<BackupId>, class: BackupClass, begun
     named.into_iter().chain(candidates).find(free).ok_or_else(|| Error::Task("every name is taken".to_owned()))
 }
 
-/// The time in a name, where it has one to the second.
+/// Whether a name is of the form that backups are given: a class and a time.
+fn is_dated(id: &BackupId) -> bool {
+    id.as_str().split('_').nth(1).is_some_and(|stamp| stamp.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// The time in a name, where it has one to the second: names of weeks and months do not tell the day.
 fn stamp_of(id: &BackupId) -> Option<DateTime<Utc>> {
     let (_, stamp) = id.as_str().split_once('_')?;
     let stamp = stamp.get(..15)?;
