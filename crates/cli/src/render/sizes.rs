@@ -9,7 +9,7 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-/// `45M`, as the procedures' log and metadata have it: `du -h`'s way.
+/// `45M`, as the procedures' log and metadata have it: rounded up, `du -h`'s way.
 pub(crate) fn short_size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "";
@@ -20,7 +20,11 @@ pub(crate) fn short_size(bytes: u64) -> String {
         value /= 1024.0;
         unit = next;
     }
-    if unit.is_empty() || value >= 9.95 { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") }
+    if unit.is_empty() || value > 9.9 {
+        format!("{:.0}{unit}", value.ceil())
+    } else {
+        format!("{:.1}{unit}", (value * 10.0).ceil() / 10.0)
+    }
 }
 
 /// `187 MB`, as PostgreSQL's `pg_size_pretty` has it.
