@@ -13,7 +13,7 @@ use crate::fill::{Fill, Filled};
 use crate::journal::{self, Act, Construction, Note};
 use crate::kept::Recovery;
 use crate::lists::Lists;
-use crate::recovery::{lock, pinned};
+use crate::recovery::{lock, pinned, unlock};
 use crate::settings::Outside;
 use crate::swap::{Comment, Exchange, Present};
 use crate::{
@@ -34,11 +34,13 @@ impl Restorer {
             return Err(Error::Blocked { blockers: plan.blockers.clone() });
         }
         let mut run = Run::begin(self, plan).await?;
-        match plan.method {
+        let outcome = match plan.method {
             Method::Create | Method::Swap => Box::pin(run.beside(snapshot)).await,
             Method::InPlace => Box::pin(run.in_place(snapshot)).await,
             Method::Tables => Box::pin(run.tables()).await,
-        }
+        };
+        unlock(run.maintenance, &plan.database).await;
+        outcome
     }
 
     /// Stops waiting for `work` when the run is cancelled.

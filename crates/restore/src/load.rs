@@ -71,6 +71,9 @@ impl Loader<'_> {
     pub(crate) async fn run(&self) -> Result<Loaded> {
         let meta = self.source.meta.as_deref();
         let key = meta.map_or_else(FingerprintKey::random, |meta| meta.fingerprint_key);
+        if self.wanted.is_empty() && !self.everything {
+            return Ok(Loaded { key, tables: Vec::new(), large_objects: None });
+        }
         let archive = if self.everything {
             self.source.open(self.jobs).await?
         } else {

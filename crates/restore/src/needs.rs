@@ -103,9 +103,11 @@ pub(crate) fn beyond(toc: &Toc, lists: &Lists, facts: &TargetFacts, owners: bool
     }
     if owners {
         let needs = Needs::of(toc, lists);
-        for owner in
-            needs.owners.iter().filter(|owner| facts.roles.contains(*owner) && !facts.member_of.contains(*owner))
-        {
+        // Whoever owns the database is a member of pg_database_owner by that.
+        let others = needs.owners.iter().filter(|owner| {
+            facts.roles.contains(*owner) && !facts.member_of.contains(*owner) && *owner != "pg_database_owner"
+        });
+        for owner in others {
             lines.push(format!(
                 "objects of {owner} (role {} is no member of it; grant it, or pass --no-owner)",
                 role.name

@@ -157,6 +157,20 @@ impl RestorePlan {
     }
 }
 
+/// Extensions that cannot be restored like others, and why.
+const PARTICULAR: &[(&str, &str)] = &[
+    (
+        "pg_cron",
+        "can be created in the database that cron.database_name names and in no other, so not in one under construction: \
+         pass --in-place, or --force to go without it",
+    ),
+    (
+        "timescaledb",
+        "wants timescaledb_pre_restore() before a restore and timescaledb_post_restore() after it, which is not done here: \
+         restore with pg_restore as its documentation says, or pass --force to try",
+    ),
+];
+
 /// What is being weighed.
 #[derive(Debug)]
 struct Draft<'a> {
@@ -339,6 +353,12 @@ impl Draft<'_> {
                     self.warnings.push(format!("extension {name} was {version}, and this server installs {available}"));
                 }
                 _ => {}
+            }
+            if let Some((_, why)) = PARTICULAR.iter().find(|(particular, _)| particular == name)
+                && self.method() != Method::InPlace
+                && !self.request.force
+            {
+                self.blockers.push(format!("extension {name} {why}"));
             }
             facts.push(ExtensionFact { name: name.clone(), version, available });
         }

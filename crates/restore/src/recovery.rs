@@ -1,5 +1,7 @@
 //! What interrupted runs left behind.
 
+use std::time::Duration;
+
 use pgkeep_dump::{ConnectSettings, Connection, quote_literal};
 use pgkeep_storage::Key;
 
@@ -18,6 +20,7 @@ impl Restorer {
             return Ok(under_way(live));
         }
         let found = self.find(&mut connection, live).await?;
+        unlock(connection, live).await;
         Ok(Recovery { leftovers: found.into_iter().map(|(leftover, _)| leftover).collect(), warnings: Vec::new() })
     }
 
@@ -28,7 +31,9 @@ impl Restorer {
         if !lock(&mut connection, live).await? {
             return Ok(under_way(live));
         }
-        self.recover_locked(&mut connection, live).await
+        let recovery = self.recover_locked(&mut connection, live).await?;
+        unlock(connection, live).await;
+        Ok(recovery)
     }
 
     /// Under the restore's own lock.
@@ -129,13 +134,32 @@ pub(crate) async fn kept(connection: &mut Connection, live: &str) -> Result<Vec<
     Ok(kept)
 }
 
+/// How often the lock is asked for, and how long is waited in between: a session that was just cut off may still hold it.
+const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
 /// Takes the lock of restores of a database for as long as the session lasts; false if another run has it.
 pub(crate) async fn lock(connection: &mut Connection, live: &str) -> Result<bool> {
-    let rows = connection
-        .query(format!("SELECT pg_catalog.pg_try_advisory_lock({})", names::lock_number(live)))
-        .await
-        .doing("taking the lock of restores")?;
-    Ok(rows.first().is_some_and(|row| crate::survey::truth(row, 0)))
+    let sql = format!("SELECT pg_catalog.pg_try_advisory_lock({})", names::lock_number(live));
+    for attempt in 1..=LOCK_ATTEMPTS {
+        let rows = connection.query(&sql).await.doing("taking the lock of restores")?;
+        if rows.first().is_some_and(|row| crate::survey::truth(row, 0)) {
+            return Ok(true);
+        }
+        if attempt < LOCK_ATTEMPTS {
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+    }
+    Ok(false)
+}
+
+/// Gives the lock back and ends the session; the server does it too, but a little later.
+pub(crate) async fn unlock(mut connection: Connection, live: &str) {
+    let sql = format!("SELECT pg_catalog.pg_advisory_unlock({})", names::lock_number(live));
+    if let Err(error) = connection.query(&sql).await {
+        tracing::debug!(%error, "the lock goes with its session");
+    }
+    let _ = connection.close().await;
 }
 
 /// The settings pinned to the host that a session reached.

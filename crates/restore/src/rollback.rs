@@ -1,10 +1,9 @@
 //! Going back: the live and a kept database exchange their names again.
 
-use crate::error::Doing;
 use crate::journal::{self, Act, Note};
 use crate::kept::{RollbackPlan, RollbackReport};
 use crate::names::{self, Role};
-use crate::recovery::{kept, lock, not_kept, pinned};
+use crate::recovery::{kept, lock, not_kept, pinned, unlock};
 use crate::survey::survey;
 use crate::swap::{Comment, Exchange, Present};
 use crate::{Error, Restorer, Result, sessions};
@@ -98,7 +97,7 @@ impl Restorer {
         let outcome = exchange.run(&settings, &*self.observer).await;
         journal::clear(self.journal.as_deref(), key.as_ref()).await;
         outcome?;
-        let _ = connection.close().await.doing("closing a session");
+        unlock(connection, &plan.database).await;
         Ok(RollbackReport {
             database: plan.database.clone(),
             restored: plan.kept.name.clone(),

@@ -74,7 +74,8 @@ impl Bench {
 
     /// Backs a database up and opens the backup.
     pub(crate) async fn backup(&self, url: &str) -> BackupSource {
-        let options = DumpOptions { selection: Selection::default(), lock_wait: Duration::from_secs(5), block_bytes: 1 << 20 };
+        let options =
+            DumpOptions { selection: Selection::default(), lock_wait: Duration::from_secs(5), block_bytes: 1 << 20 };
         let engine = PgDumpEngine::new(settings(url), self.tools.clone(), options);
         let keeper = self.keeper();
         let codec = "zstd:1".parse::<Compression>().unwrap().codec();
@@ -147,7 +148,11 @@ pub(crate) fn assert_same(left: &str, right: &str) {
     }
     let mut before = Vec::new();
     for (left, right) in left.lines().zip(right.lines()) {
-        assert!(left == right, "after\n{}\nthere is\n{left:.300}\nand\n{right:.300}", before[before.len().saturating_sub(12_usize)..].join("\n"));
+        assert!(
+            left == right,
+            "after\n{}\nthere is\n{left:.300}\nand\n{right:.300}",
+            before[before.len().saturating_sub(12_usize)..].join("\n")
+        );
         before.push(left);
     }
     panic!("{} and {} lines", left.lines().count(), right.lines().count());

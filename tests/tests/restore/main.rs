@@ -1,6 +1,8 @@
 //! Restores on real servers: a database comes back as it was, beside the live one, in its place, or in part; whatever
 //! is cut off leaves the live database as it was, and the next run tidies up.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod bench;
 mod interrupted;
 mod round_trip;

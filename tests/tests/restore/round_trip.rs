@@ -30,7 +30,11 @@ async fn nasty_round_trip(major: u16) {
     assert_eq!(report.method, Method::Create);
     assert!(report.proof.differences.is_empty(), "{:?}", report.proof);
     assert!(report.proof.unprovable.is_empty(), "{:?}", report.proof);
-    assert!(report.proof.tables > 20 && report.proof.schema_items > 100 && report.proof.sequences > 3, "{:?}", report.proof);
+    assert!(
+        report.proof.tables > 20 && report.proof.schema_items > 100 && report.proof.sequences > 3,
+        "{:?}",
+        report.proof
+    );
     assert_same(&dump_text(server, &source), &dump_text(server, &target.name));
     assert_eq!(large_objects(server, &source), large_objects(server, &target.name));
     assert_eq!(outside(server, &source), outside(server, &target.name));
@@ -120,7 +124,10 @@ async fn other_encodings_come_back_byte_by_byte() {
             dumped.stdout
         };
         assert_eq!(bytes(&source), bytes(&target.name), "{encoding}");
-        let stored = server.psql(&target.name, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()");
+        let stored = server.psql(
+            &target.name,
+            "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()",
+        );
         assert_eq!(stored.trim(), encoding);
     }
 }
@@ -205,7 +212,10 @@ async fn it_comes_back_on_servers_of_other_versions() {
         let backup = bench.backup(&source.url()).await;
         let target = Doomed::new(new, "moved_here");
         let url = new.url("postgres");
-        let report = bench.restore(&url, &beside(&backup, &target.name)).await.unwrap_or_else(|error| panic!("{from} to {to}: {error:?}"));
+        let report = bench
+            .restore(&url, &beside(&backup, &target.name))
+            .await
+            .unwrap_or_else(|error| panic!("{from} to {to}: {error:?}"));
         assert!(report.proof.differences.is_empty(), "{from} to {to}: {:?}", report.proof);
         assert_eq!(contents(old, &source), contents(new, &target.name), "{from} to {to}");
         assert_eq!(large_objects(old, &source), large_objects(new, &target.name), "{from} to {to}");

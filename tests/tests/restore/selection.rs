@@ -107,7 +107,11 @@ async fn a_source_that_broke_its_own_rules_is_told_from_damage() {
     assert_eq!(live.relatives(), [live.name()]);
     let forced = RestoreRequest { force: true, ..beside(&backup, &target.name) };
     let report = bench.restore(&live.url(), &forced).await.unwrap();
-    assert!(report.warnings.iter().any(|warning| warning.contains("the source already broke it")), "{:?}", report.warnings);
+    assert!(
+        report.warnings.iter().any(|warning| warning.contains("the source already broke it")),
+        "{:?}",
+        report.warnings
+    );
     assert_eq!(server.psql(&target.name, "SELECT count(*) FROM c").trim(), "2");
 }
 

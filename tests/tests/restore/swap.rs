@@ -38,7 +38,8 @@ async fn clients_that_reconnect_see_a_moments_error_and_then_the_new_database() 
     let backup = bench.backup(&live.url()).await;
     live.psql("INSERT INTO t VALUES ('written since')");
 
-    let (stop, failures, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (stop, failures, rounds) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let clients: Vec<_> = (0..4)
         .map(|_| tokio::spawn(client(live.url(), Arc::clone(&stop), Arc::clone(&failures), Arc::clone(&rounds))))
         .collect();
