@@ -36,7 +36,7 @@ impl Fill<'_> {
     /// All of it. Errors leave a half-filled database behind.
     pub(crate) async fn run(mut self) -> Result<Filled> {
         let major = self.plan.facts.version_num / 10_000;
-        let tools = choose_pg_restore(&self.restorer.tools, &self.plan.toc, major)?.clone();
+        let tools = choose_pg_restore(&self.restorer.tools, self.plan.toc.lowest_pg_restore(), major)?.clone();
         let connect = self.connect.clone();
         let plan = self.plan;
         let options = PassOptions {

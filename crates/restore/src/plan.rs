@@ -282,3 +282,142 @@ pub(crate) fn size(bytes: u64) -> String {
     }
     format!("{value:.0} TB")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use pgkeep_core::BackupSource;
+    use pgkeep_dump::ConnectSettings;
+    use pgkeep_storage::{Key, ObjectStorage};
+
+    use super::*;
+    use crate::Target;
+    use crate::lists::TableLists;
+    use crate::survey::{Role, TargetFacts};
+
+    /// Header and TOC of an archive without entries, format 1.14.
+    fn empty_toc() -> Toc {
+        let mut raw = b"PGDMP\x01\x0e\x00\x04\x08\x01".to_vec();
+        let int = |raw: &mut Vec<u8>, value: i32| {
+            raw.push(0);
+            raw.extend(value.to_le_bytes());
+        };
+        for value in [0, 1, 30, 3, 17, 9, 125, 0] {
+            int(&mut raw, value);
+        }
+        for text in ["app", "15.18", "15.18"] {
+            int(&mut raw, text.len() as i32);
+            raw.extend(text.as_bytes());
+        }
+        int(&mut raw, 0);
+        Toc::parse(raw.into()).unwrap()
+    }
+
+    fn plan() -> RestorePlan {
+        let source = BackupSource::foreign(Arc::new(ObjectStorage::memory()), Key::new("x.dump").unwrap());
+        RestorePlan {
+            backup: BackupFacts {
+                name: "daily_20251017_030001".into(),
+                place: "bucket".into(),
+                catalogued: true,
+                database: "app".into(),
+                server: Some("db:5432".into()),
+                server_version: "15.18".into(),
+                snapshot_time: DateTime::from_timestamp(1_760_670_001, 0),
+                age_seconds: Some(3600),
+                stored_bytes: Some(187 << 20),
+                plain_bytes: None,
+                tables: 12,
+                rows: Some(3400),
+                large_objects: Some(0),
+            },
+            server: "db:5432".into(),
+            server_version: "15.18".into(),
+            user: "postgres".into(),
+            superuser: true,
+            database: "app".into(),
+            exists: true,
+            present_bytes: Some(300 << 20),
+            method: Method::Swap,
+            tables: Vec::new(),
+            built_as: Some("app_pgkeep_20251017_103001".into()),
+            kept_as: Some("app_before_20251017_103001".into()),
+            dropped: Vec::new(),
+            sessions: vec![SessionFact {
+                user: "web".into(),
+                application: "puma".into(),
+                count: 7,
+                can_be_ended: false,
+            }],
+            disk: Disk { needed_bytes: Some(300 << 20), free_bytes: None },
+            pg_restore: Some("15.18".into()),
+            missing_roles: vec!["reader".into()],
+            created_roles: Vec::new(),
+            extensions: vec![ExtensionFact {
+                name: "citext".into(),
+                version: Some("1.6".into()),
+                available: Some("1.7".into()),
+            }],
+            beyond_role: Vec::new(),
+            wants_snapshot: true,
+            blockers: vec!["no".into()],
+            warnings: vec!["careful".into()],
+            not_promised: Vec::new(),
+            request: RestoreRequest::new(source, Target::Live),
+            toc: Arc::new(empty_toc()),
+            lists: TableLists::default(),
+            facts: TargetFacts {
+                connect: ConnectSettings::parse("postgresql://postgres@db/app", &BTreeMap::new(), None).unwrap(),
+                version_num: 150_018,
+                version: "15.18".into(),
+                standby: false,
+                role: Role::default(),
+                database: None,
+                roles: BTreeSet::new(),
+                member_of: BTreeSet::new(),
+                extensions: BTreeMap::new(),
+                tablespaces: BTreeSet::new(),
+                databases: BTreeSet::new(),
+                data_folder: None,
+            },
+        }
+    }
+
+    #[test]
+    fn a_plan_is_shown_fact_by_fact() {
+        let expected = "          backup  daily_20251017_030001 of database app (PostgreSQL 15.18), as of 2025-10-17 03:00:01 UTC, 12 tables, 3400 rows, 187 MB stored\n\
+       read from  bucket\n\
+          server  db:5432 (PostgreSQL 15.18)\n\
+        database  app (exists, 300 MB)\n\
+          method  restored beside as app_pgkeep_20251017_103001, proven, then both names exchanged at once\n\
+            kept  the present database, as app_before_20251017_103001\n\
+   open sessions  7 of web (puma), which this role cannot end\n\
+            disk  300 MB needed, not known free\n\
+      pg_restore  15.18\n\
+   missing roles  reader\n\
+       extension  citext 1.6, 1.7 on this server\n\
+        snapshot  yes, before anything changes\n\
+         warning  careful\n\
+         BLOCKED  no\n";
+        let shown = plan().to_string();
+        let words = |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+        assert_eq!(words(&shown), words(expected));
+    }
+
+    #[test]
+    fn another_database_or_server_is_crossed() {
+        assert!(!plan().crosses_databases());
+        assert!(RestorePlan { database: "staging".into(), ..plan() }.crosses_databases());
+        assert!(RestorePlan { server: "other:5432".into(), ..plan() }.crosses_databases());
+        assert!(!RestorePlan { method: Method::Create, ..plan() }.touches_existing());
+    }
+
+    #[test]
+    fn sizes_are_as_postgresql_prints_them() {
+        assert_eq!(
+            [size(0), size(10_239), size(10_240), size(187 << 20), size(20 << 40)],
+            ["0 bytes", "10239 bytes", "10 kB", "187 MB", "20 TB"]
+        );
+    }
+}

@@ -374,7 +374,7 @@ impl Draft<'_> {
     }
 
     fn pg_restore(&mut self) -> Option<String> {
-        match choose_pg_restore(&self.restorer.tools, self.toc, self.facts.version_num / 10_000) {
+        match choose_pg_restore(&self.restorer.tools, self.toc.lowest_pg_restore(), self.facts.version_num / 10_000) {
             Ok(tools) => Some(format!("{} ({})", tools.version, tools.folder.display())),
             Err(error) => {
                 let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -387,8 +387,7 @@ impl Draft<'_> {
 
 /// The `pg_restore` for an archive and a server: one that reads the archive, of the server's major version where there is
 /// one (an older one writes what the server still understands, a newer one makes settings it does not know).
-pub(crate) fn choose_pg_restore<'t>(tools: &'t [ClientTools], toc: &Toc, server_major: u32) -> Result<&'t ClientTools> {
-    let needed = toc.lowest_pg_restore();
+pub(crate) fn choose_pg_restore(tools: &[ClientTools], needed: u32, server_major: u32) -> Result<&ClientTools> {
     let readers = || tools.iter().filter(|tools| tools.major >= needed);
     readers()
         .filter(|tools| tools.major >= server_major)
@@ -487,8 +486,33 @@ mod tests {
 
     use super::*;
 
-    fn tools(major: u32) -> ClientTools {
-        ClientTools { major, version: format!("pg_dump (PostgreSQL) {major}.1"), folder: PathBuf::from("/opt") }
+    fn tools(majors: &[u32]) -> Vec<ClientTools> {
+        let tools = |&major: &u32| ClientTools {
+            major,
+            version: format!("pg_dump (PostgreSQL) {major}.1"),
+            folder: PathBuf::from("/opt"),
+        };
+        majors.iter().map(tools).collect()
+    }
+
+    #[test]
+    fn pg_restore_reads_the_archive_and_suits_the_server() {
+        for (installed, needed, server, chosen) in [
+            (&[15, 17, 18][..], 12, 15, Some(15)),
+            (&[15, 17, 18], 17, 15, Some(17)),
+            (&[15, 17, 18], 12, 16, Some(17)),
+            // An older one writes what a newer server still understands.
+            (&[15, 17], 12, 18, Some(17)),
+            (&[15], 17, 15, None),
+            (&[], 12, 15, None),
+        ] {
+            let tools = tools(installed);
+            let found = choose_pg_restore(&tools, needed, server);
+            assert_eq!(found.as_ref().ok().map(|tools| tools.major), chosen, "{installed:?} {needed} {server}");
+            if let Err(error) = found {
+                assert!(error.hint().is_some_and(|hint| hint.contains(&format!("postgresql-client-{needed}"))));
+            }
+        }
     }
 
     #[test]
@@ -496,6 +520,5 @@ mod tests {
         assert_eq!(dropped(Method::InPlace, "app"), ["everything that database app holds now"]);
         assert!(dropped(Method::Swap, "app").is_empty());
         assert!(!not_promised(Method::Swap).is_empty());
-        let _ = tools(15);
     }
 }
