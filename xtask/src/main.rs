@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who started it")]
 
 mod apt;
+mod bench;
 mod checks;
 mod ci;
 mod demo;
@@ -24,6 +25,7 @@ Tasks:
   demo     back up, lose, restore and prove a sample database on a throw-away server
   test     run every test: unit, property, contract and end to end (Docker; installs what is missing)
   ci       format, lints, docs, and the rules of the house
+  bench    compare with PostgreSQL's own tools (--scale 9.5 --rounds 3); puts the tables into docs/BENCHMARKS.md
   images   build the test servers' Docker images and unpack their client tools
            (PGKEEP_BASE_IMAGES=pull: start from pulled debian images instead of debootstrap)
 ";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test", arguments @ ..] => suite::run(arguments),
         ["ci"] => ci::run(),
+        ["bench", arguments @ ..] => bench::run_all(arguments),
         ["images"] => images::ensure(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
