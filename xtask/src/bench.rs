@@ -13,7 +13,16 @@ const END: &str = "<!-- comparison: end -->";
 pub(crate) fn run_all(arguments: &[&str]) -> Result {
     images::ensure()?;
     println!("==> building with optimisation");
-    run(cargo().args(["build", "--quiet", "--locked", "--release", "--package", "pgkeep", "--package", "pgkeep-benches"]))?;
+    run(cargo().args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--release",
+        "--package",
+        "pgkeep",
+        "--package",
+        "pgkeep-benches",
+    ]))?;
     println!("==> comparing; nothing else should run on this machine meanwhile");
     let programs = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), Into::into);
     let programs = programs.join("release");

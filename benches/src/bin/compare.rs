@@ -61,7 +61,11 @@ fn parse() -> Outcome<Plan> {
             "--rounds" => plan.rounds = value()?.parse()?,
             "--major" => plan.major = value()?.parse()?,
             "--no-restore" => plan.restore = false,
-            _ => return Err(format!("{argument} is not known; there are --scale, --rounds, --major, --no-restore").into()),
+            _ => {
+                return Err(
+                    format!("{argument} is not known; there are --scale, --rounds, --major, --no-restore").into()
+                );
+            }
         }
     }
     Ok(plan)
@@ -85,7 +89,13 @@ fn compare(plan: &Plan) -> Outcome<String> {
     let source = url("app");
     let mut report = String::new();
     let cores = std::thread::available_parallelism()?;
-    writeln!(report, "PostgreSQL {}, {cores} cores, database of {} MB, {} rounds, medians.\n", plan.major, size / 1_000_000, plan.rounds)?;
+    writeln!(
+        report,
+        "PostgreSQL {}, {cores} cores, database of {} MB, {} rounds, medians.\n",
+        plan.major,
+        size / 1_000_000,
+        plan.rounds
+    )?;
 
     let backups = backup_contenders(plan, &source, work.path());
     table(&mut report, "Backup to disk", &backups, &rounds(plan, &backups, || Ok(()))?)?;
@@ -120,10 +130,16 @@ fn backup_contenders(plan: &Plan, source: &str, work: &Path) -> Vec<Contender> {
         program("pgkeep").display(),
     );
     vec![
-        Contender { name: "pgkeep backup (default)", command: format!("rm -rf {} && {ours}", keep.display()), stored: keep },
+        Contender {
+            name: "pgkeep backup (default)",
+            command: format!("rm -rf {} && {ours}", keep.display()),
+            stored: keep,
+        },
         stock("pg_dump -Fc -Z zstd:3", "zstd3", &|file| format!("{pg_dump} -Fc -Z zstd:3 -f {file} -d '{source}'")),
         stock("pg_dump -Fc -Z zstd:1", "zstd1", &|file| format!("{pg_dump} -Fc -Z zstd:1 -f {file} -d '{source}'")),
-        stock("pg_dump -Fd -j2 -Z zstd:1", "dir", &|file| format!("{pg_dump} -Fd -j2 -Z zstd:1 -f {file} -d '{source}'")),
+        stock("pg_dump -Fd -j2 -Z zstd:1", "dir", &|file| {
+            format!("{pg_dump} -Fd -j2 -Z zstd:1 -f {file} -d '{source}'")
+        }),
         stock("pg_dump -Fc | gzip -9", "gzip9", &|file| format!("{pg_dump} -Fc -d '{source}' | gzip -9 > {file}.gz")),
     ]
 }
@@ -195,7 +211,12 @@ fn measure(contender: &Contender) -> Outcome<Run> {
     }
     let times = said.lines().rev().find_map(|line| line.strip_prefix("timed ")).ok_or("bash did not tell the time")?;
     let client_cpu = times.split_whitespace().map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-    Ok(Run { wall, client_cpu: Duration::from_secs_f64(client_cpu), peak_kib, stored_bytes: folder_bytes(&contender.stored)? })
+    Ok(Run {
+        wall,
+        client_cpu: Duration::from_secs_f64(client_cpu),
+        peak_kib,
+        stored_bytes: folder_bytes(&contender.stored)?,
+    })
 }
 
 /// The largest peak of resident memory among the processes below `root`.
@@ -226,10 +247,14 @@ fn folder_bytes(folder: &Path) -> Outcome<u64> {
 }
 
 fn table(report: &mut String, title: &str, contenders: &[Contender], runs: &[Vec<Run>]) -> Outcome {
-    writeln!(report, "### {title}\n\n| | wall s (min–max) | ours / theirs, pair by pair | client CPU s | peak MiB | stored MB |\n| --- | --- | --- | --- | --- | --- |")?;
+    writeln!(
+        report,
+        "### {title}\n\n| | wall s (min–max) | ours / theirs, pair by pair | client CPU s | peak MiB | stored MB |\n| --- | --- | --- | --- | --- | --- |"
+    )?;
     for (contender, own) in contenders.iter().zip(runs) {
         let walls = sorted(own.iter().map(|run| run.wall.as_secs_f64()));
-        let pairs = sorted(runs[0].iter().zip(own).map(|(ours, theirs)| ours.wall.as_secs_f64() / theirs.wall.as_secs_f64()));
+        let pairs =
+            sorted(runs[0].iter().zip(own).map(|(ours, theirs)| ours.wall.as_secs_f64() / theirs.wall.as_secs_f64()));
         let cpu = sorted(own.iter().map(|run| run.client_cpu.as_secs_f64()));
         let peak = own.iter().map(|run| run.peak_kib).max().unwrap_or_default() / 1024;
         let stored = own.last().map_or(0, |run| run.stored_bytes) / 1_000_000;

@@ -26,7 +26,14 @@ struct Rows {
 
 impl Rows {
     fn new(megabytes: usize, row_bytes: usize) -> Self {
-        let words = ["booking", "confirmed", "customer", "2025-10-17 03:00:01.123456+00", "{\"kind\": \"message\", \"read\": true}", "pending"];
+        let words = [
+            "booking",
+            "confirmed",
+            "customer",
+            "2025-10-17 03:00:01.123456+00",
+            "{\"kind\": \"message\", \"read\": true}",
+            "pending",
+        ];
         let (mut text, mut seed) = (Vec::new(), 1_u64);
         let mut id = 0_u64;
         while text.len() < 16 << 20 {
@@ -127,7 +134,12 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let (used, began) = (cpu_seconds(), Instant::now());
     let report = keeper.backup(&engine, &options).await?;
     tell("backup", report.meta.plain.bytes, used, began);
-    println!("{} bytes stored, {} frames, {} rows", report.meta.stored.bytes, report.meta.frames.len(), report.meta.entries[0].rows);
+    println!(
+        "{} bytes stored, {} frames, {} rows",
+        report.meta.stored.bytes,
+        report.meta.frames.len(),
+        report.meta.entries[0].rows
+    );
 
     let catalog = Catalog::load(&keeper).await?;
     let (used, began) = (cpu_seconds(), Instant::now());
@@ -142,7 +154,11 @@ fn tell(what: &str, plain_bytes: u64, used_before: f64, began: Instant) {
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
     let (wall, used) = (began.elapsed().as_secs_f64(), cpu_seconds() - used_before);
     let megabytes = plain_bytes as f64 / 1e6;
-    println!("{what}: {wall:.2} s, {used:.2} s of CPU; {:.0} MB/s, {:.0} MB/s per core", megabytes / wall, megabytes / used);
+    println!(
+        "{what}: {wall:.2} s, {used:.2} s of CPU; {:.0} MB/s, {:.0} MB/s per core",
+        megabytes / wall,
+        megabytes / used
+    );
 }
 
 /// Time that this process has spent on CPUs, user and system (Linux).

@@ -17,8 +17,8 @@ use crate::recount::{Recount, Recounted};
 use crate::stop::Stop;
 use crate::unframed::Found;
 use crate::{
-    BackupClass, BackupId, BackupSource, Catalog, DatabaseMeta, Error, FingerprintKey, FrameIndex, Keeper, Meta, PlainDigest, Result,
-    StoredDigest, objects,
+    BackupClass, BackupId, BackupSource, Catalog, DatabaseMeta, Error, FingerprintKey, FrameIndex, Keeper, Meta,
+    PlainDigest, Result, StoredDigest, objects,
 };
 
 /// How a foreign archive is adopted.
@@ -41,7 +41,10 @@ impl Keeper {
         let storage = destination.storage.as_ref();
         let stop = Stop::new(&self.cancel, None);
         let began = Instant::now();
-        self.observer.notice(&Event::StageStarted { stage: Stage::Verify, subject: format!("{} at {}", key.name(), destination.name) });
+        self.observer.notice(&Event::StageStarted {
+            stage: Stage::Verify,
+            subject: format!("{} at {}", key.name(), destination.name),
+        });
 
         let meta_key = Key::new(format!("{key}.meta"))?;
         let has_meta = || Error::Usage(format!("{}/{key} has a meta already", storage.location()));
@@ -58,7 +61,9 @@ impl Keeper {
 
         let meta = self.adopted(key.name(), options, &catalog, fingerprints, found, &recounted)?;
         let json = Bytes::from(meta.to_json()?);
-        if stop.until(async { storage.create(&meta_key, json).await.map_err(objects::at(storage)) }).await? == Created::Exists {
+        if stop.until(async { storage.create(&meta_key, json).await.map_err(objects::at(storage)) }).await?
+            == Created::Exists
+        {
             return Err(has_meta());
         }
         self.observer.notice(&Event::StageFinished { stage: Stage::Verify, elapsed: began.elapsed() });
@@ -243,7 +248,9 @@ mod tests {
 
     #[test]
     fn versions_are_numbers() {
-        for (text, number) in [("17.11 (Debian 17.11-1)", 170_011), ("9.6.24", 90_624), ("18.6", 180_006), ("18beta1", 0)] {
+        for (text, number) in
+            [("17.11 (Debian 17.11-1)", 170_011), ("9.6.24", 90_624), ("18.6", 180_006), ("18beta1", 0)]
+        {
             assert_eq!(version_num(text), number, "{text}");
         }
     }

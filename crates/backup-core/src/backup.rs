@@ -8,7 +8,9 @@ use pgkeep_dump::{Dump, Selection};
 use serde::Serialize;
 
 use crate::run::Run;
-use crate::{BackupClass, BackupId, Keeper, LockOptions, Meta, Policy, PruneReport, ReplicateReport, Result, RetentionPlan};
+use crate::{
+    BackupClass, BackupId, Keeper, LockOptions, Meta, Policy, PruneReport, ReplicateReport, Result, RetentionPlan,
+};
 
 /// Options of a backup.
 #[derive(Debug, Clone)]

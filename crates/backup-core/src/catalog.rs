@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use pgkeep_storage::{Key, ObjectInfo, Storage};
 use serde::Serialize;
 
-use crate::{BackupClass, BackupId, Destination, Error, Keep, Keeper, Meta, Proof, ProofKind, ProofOutcome, Result, SourceRecord, objects};
+use crate::{
+    BackupClass, BackupId, Destination, Error, Keep, Keeper, Meta, Proof, ProofKind, ProofOutcome, Result,
+    SourceRecord, objects,
+};
 
 /// Metas and proofs read at once from one store.
 const READS_AT_ONCE: usize = 32;
@@ -135,8 +138,12 @@ impl Catalog {
     /// Lists every destination and reads metas and proofs, many at once. A destination that can't be listed is noted in
     /// `incomplete`; an error only if none could be.
     pub async fn load(keeper: &Keeper) -> Result<Self> {
-        let listings: Vec<BoxFuture<'_, _>> =
-            keeper.destinations.iter().enumerate().map(|(index, destination)| Listing::read(index, destination).boxed()).collect();
+        let listings: Vec<BoxFuture<'_, _>> = keeper
+            .destinations
+            .iter()
+            .enumerate()
+            .map(|(index, destination)| Listing::read(index, destination).boxed())
+            .collect();
         let listings = futures::future::join_all(listings).await;
 
         let mut catalog = Self::default();
@@ -182,11 +189,10 @@ impl Catalog {
                 .own()
                 .find(|entry| entry.good() && fits(entry, *class))
                 .ok_or_else(|| not_found("the newest good backup".to_owned(), self.own().map(name))),
-            Pick::Before(time) => {
-                self.own().find(|entry| entry.good() && fits(entry, None) && entry.meta.snapshot_time <= *time).ok_or_else(
-                    || not_found(format!("a snapshot not after {}", time.to_rfc3339()), self.own().map(name)),
-                )
-            }
+            Pick::Before(time) => self
+                .own()
+                .find(|entry| entry.good() && fits(entry, None) && entry.meta.snapshot_time <= *time)
+                .ok_or_else(|| not_found(format!("a snapshot not after {}", time.to_rfc3339()), self.own().map(name))),
             Pick::Name(text) => self.by_name(text),
         }
     }
@@ -245,7 +251,12 @@ fn describe(error: &dyn std::error::Error) -> String {
     line
 }
 
-fn merge(entries: &mut BTreeMap<BackupId, CatalogEntry>, unreadable: &mut Vec<Unreadable>, destination: &Destination, listing: Listing) {
+fn merge(
+    entries: &mut BTreeMap<BackupId, CatalogEntry>,
+    unreadable: &mut Vec<Unreadable>,
+    destination: &Destination,
+    listing: Listing,
+) {
     for found in listing.found {
         match entries.get_mut(&found.meta.id) {
             Some(entry) if entry.meta.fingerprint_key != found.meta.fingerprint_key => unreadable.push(Unreadable {
@@ -262,7 +273,8 @@ fn merge(entries: &mut BTreeMap<BackupId, CatalogEntry>, unreadable: &mut Vec<Un
                 }
             }
             None => {
-                let entry = CatalogEntry { meta: found.meta, copies: vec![found.copy], proofs: found.proofs, own: true };
+                let entry =
+                    CatalogEntry { meta: found.meta, copies: vec![found.copy], proofs: found.proofs, own: true };
                 entries.insert(entry.meta.id.clone(), entry);
             }
         }
@@ -270,7 +282,10 @@ fn merge(entries: &mut BTreeMap<BackupId, CatalogEntry>, unreadable: &mut Vec<Un
 }
 
 /// The objects of some archives, read many at once, in the order in which they arrive.
-fn read_many<'o>(storage: &'o dyn Storage, objects: Vec<(&'o str, &'o Key)>) -> BoxStream<'o, (&'o str, &'o Key, Result<Option<Bytes>>)> {
+fn read_many<'o>(
+    storage: &'o dyn Storage,
+    objects: Vec<(&'o str, &'o Key)>,
+) -> BoxStream<'o, (&'o str, &'o Key, Result<Option<Bytes>>)> {
     let reads: Vec<BoxFuture<'o, _>> = objects
         .into_iter()
         .map(|(archive, key)| async move { (archive, key, objects::get(storage, key).await) }.boxed())
@@ -295,7 +310,11 @@ impl Listing {
     async fn read(index: usize, destination: &Destination) -> Result<Self> {
         let storage = destination.storage.as_ref();
         let objects: Vec<ObjectInfo> = storage.list(&Key::root()).try_collect().await.map_err(objects::at(storage))?;
-        let unreadable = |key: &str, reason: String| Unreadable { destination: destination.name.clone(), key: key.to_owned(), reason };
+        let unreadable = |key: &str, reason: String| Unreadable {
+            destination: destination.name.clone(),
+            key: key.to_owned(),
+            reason,
+        };
         let mut listing = Self { source: None, found: Vec::new(), unreadable: Vec::new() };
         if objects.iter().any(|object| object.key.as_str() == "source.json")
             && let Some(json) = objects::get(storage, &Key::new("source.json")?).await?
@@ -336,7 +355,11 @@ impl Listing {
             let checked = Meta::from_json(&object, &json).and_then(|meta| {
                 let named = Key::new(archive)?;
                 let own_name = named.name() == meta.backup_file && BackupId::parse(meta.id.as_str()).is_some();
-                if own_name { Ok((meta, named)) } else { Err(Error::Meta { object: object.clone(), reason: "it names another archive".to_owned() }) }
+                if own_name {
+                    Ok((meta, named))
+                } else {
+                    Err(Error::Meta { object: object.clone(), reason: "it names another archive".to_owned() })
+                }
             });
             match checked {
                 Ok((meta, key)) => {
@@ -385,7 +408,12 @@ mod tests {
     #[tokio::test]
     async fn picks_by_name_prefix_path_class_and_time() {
         let keeper = keeper(vec![memory("bucket", true, 1)], at(100));
-        for (class, hours) in [(BackupClass::Daily, 0), (BackupClass::Daily, 24), (BackupClass::Weekly, 30), (BackupClass::PreRestore, 40)] {
+        for (class, hours) in [
+            (BackupClass::Daily, 0),
+            (BackupClass::Daily, 24),
+            (BackupClass::Weekly, 30),
+            (BackupClass::PreRestore, 40),
+        ] {
             store(&keeper.destinations[0], &meta(class, at(hours), b"archive"), b"archive").await;
         }
         let catalog = Catalog::load(&keeper).await.expect("loaded");

@@ -7,7 +7,9 @@ use crate::backup::BackupOptions;
 use crate::inventory::{self, human_bytes};
 use crate::make::Archive;
 use crate::meta::FORMAT_VERSION;
-use crate::{BackupId, DatabaseMeta, FingerprintKey, FrameIndex, Keeper, LargeObjectsMeta, Meta, PlainDigest, StoredDigest};
+use crate::{
+    BackupId, DatabaseMeta, FingerprintKey, FrameIndex, Keeper, LargeObjectsMeta, Meta, PlainDigest, StoredDigest,
+};
 
 /// What stands in every meta in place of a URL that has a password in it.
 pub(crate) const REDACTED: &str = "***REDACTED***";

@@ -71,7 +71,8 @@ impl Keeper {
             }
         };
         let head = head(source, &toc)?;
-        let mut progress = Progress::new(&self.observer, Stage::Verify, source.meta.as_ref().map(|meta| meta.plain.bytes));
+        let mut progress =
+            Progress::new(&self.observer, Stage::Verify, source.meta.as_ref().map(|meta| meta.plain.bytes));
         let tables = toc.data_entries().filter(|entry| !entry.holds_large_objects()).count() as u64;
         let mut report = ExportReport { plain_bytes: 0, tables };
         let mut instead = Instead { head, skip: toc.raw.len() };
@@ -138,7 +139,8 @@ fn tables_of(toc: &Toc, tables: &[String]) -> Result<Vec<i32>> {
         let found = if full.is_empty() { all.iter().filter(|(_, name, _)| name == table).collect() } else { full };
         match found.as_slice() {
             [] => {
-                let close = all.iter().filter(|(_, name, _)| table.ends_with(name.as_str()) || name.contains(table.as_str()));
+                let close =
+                    all.iter().filter(|(_, name, _)| table.ends_with(name.as_str()) || name.contains(table.as_str()));
                 let candidates = close.take(10).map(|(schema, name, _)| format!("{schema}.{name}")).collect();
                 return Err(Error::NotFound { wanted: format!("table {table}"), candidates });
             }

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BackupClass, BackupId, Clock, DatabaseMeta, Destination, FingerprintKey, FrameIndex, Keeper, LargeObjectsMeta, Layout, Meta,
-    PlainDigest, Policy, StoredDigest, retention::ClassPolicy,
+    BackupClass, BackupId, Clock, DatabaseMeta, Destination, FingerprintKey, FrameIndex, Keeper, LargeObjectsMeta,
+    Layout, Meta, PlainDigest, Policy, StoredDigest, retention::ClassPolicy,
 };
 
 /// A clock that stands where it was put.

@@ -48,7 +48,13 @@ impl FramedArchive {
     }
 
     /// Sends what `slicer` wants of the frames of `runs`, in order.
-    pub(crate) async fn send_runs(self, runs: Vec<Range<usize>>, jobs: usize, slicer: Slicer, pieces: Pieces) -> Result<()> {
+    pub(crate) async fn send_runs(
+        self,
+        runs: Vec<Range<usize>>,
+        jobs: usize,
+        slicer: Slicer,
+        pieces: Pieces,
+    ) -> Result<()> {
         let offsets = self.meta.frames.plain_offsets();
         let mut decoded = std::pin::pin!(self.decoded(runs, jobs)?);
         while let Some(Decoded { frame, plain, .. }) = decoded.try_next().await? {
@@ -66,7 +72,11 @@ impl FramedArchive {
         first..last.clamp(first, offsets.len().saturating_sub(1))
     }
 
-    fn decoded(&self, runs: Vec<Range<usize>>, jobs: usize) -> Result<impl futures::Stream<Item = Result<Decoded>> + use<>> {
+    fn decoded(
+        &self,
+        runs: Vec<Range<usize>>,
+        jobs: usize,
+    ) -> Result<impl futures::Stream<Item = Result<Decoded>> + use<>> {
         let label = &self.meta.compression;
         let compression: Compression = label.parse().map_err(|_| Error::Meta {
             object: self.meta.file(),
@@ -179,7 +189,8 @@ impl Cutter {
         while frame.len() < bytes {
             let Some(mut piece) = self.piece(archive).await? else {
                 let missing = (bytes - frame.len()) as u64;
-                let reason = format!("it ends {missing} bytes before the end of a frame, at byte {}", self.taken - missing);
+                let reason =
+                    format!("it ends {missing} bytes before the end of a frame, at byte {}", self.taken - missing);
                 return Err(Error::Damaged { object: archive.object(), reason });
             };
             let part = piece.split_to(piece.len().min(bytes - frame.len()));

@@ -43,7 +43,12 @@ pub(crate) fn large_objects(toc: &Toc, placed: &[Placed], tally: Tally) -> Large
         offset: placed.offset,
         plain_bytes: placed.plain_bytes,
     });
-    LargeObjectsMeta { count: tally.rows, bytes: tally.bytes, fingerprint: tally.fingerprint(), blocks: blocks.collect() }
+    LargeObjectsMeta {
+        count: tally.rows,
+        bytes: tally.bytes,
+        fingerprint: tally.fingerprint(),
+        blocks: blocks.collect(),
+    }
 }
 
 /// Where the sequences stand.
@@ -104,9 +109,15 @@ mod tests {
 
     #[test]
     fn sizes_are_for_people() {
-        for (bytes, text) in
-            [(0, "0B"), (999, "999B"), (1024, "1.0K"), (1025, "1.1K"), (45 << 20, "45M"), ((45 << 20) + 1, "46M"), (1 << 40, "1.0T")]
-        {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1024, "1.0K"),
+            (1025, "1.1K"),
+            (45 << 20, "45M"),
+            ((45 << 20) + 1, "46M"),
+            (1 << 40, "1.0T"),
+        ] {
             assert_eq!(human_bytes(bytes), text, "{bytes}");
         }
     }

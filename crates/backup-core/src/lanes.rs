@@ -103,7 +103,11 @@ impl Lanes {
         }
         let lane = self.all.swap_remove(worst);
         let State::Failed(source) = lane.state else { return Ok(()) };
-        Err(Error::Destination { destination: lane.target.destination.name, copies: Vec::new(), source: Box::new(source) })
+        Err(Error::Destination {
+            destination: lane.target.destination.name,
+            copies: Vec::new(),
+            source: Box::new(source),
+        })
     }
 }
 
@@ -114,7 +118,9 @@ impl Lane {
             Err(error) => State::Failed(objects::at(storage.as_ref())(error)),
             Ok(writer) => {
                 let (sender, frames) = mpsc::channel(WAITING);
-                let task = tokio::spawn(async move { write_all(writer, frames, ended).await.map_err(objects::at(storage.as_ref())) });
+                let task = tokio::spawn(async move {
+                    write_all(writer, frames, ended).await.map_err(objects::at(storage.as_ref()))
+                });
                 State::Open { frames: sender, task }
             }
         };

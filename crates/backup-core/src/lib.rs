@@ -14,9 +14,9 @@ mod draft;
 mod error;
 mod export;
 mod fingerprint;
-mod frames;
 #[cfg(test)]
 mod fixture;
+mod frames;
 mod inventory;
 mod keeper;
 mod lanes;
@@ -55,13 +55,14 @@ pub use inventory::schema_sha256;
 pub use keeper::Keeper;
 pub use lock::{Lock, LockInfo, LockOptions};
 pub use meta::{
-    DataBlock, DatabaseMeta, EntryMeta, FORMAT_VERSION, FrameIndex, GlobalsMeta, LargeObjectsMeta, Meta, PlainDigest, SequenceMeta, StoredDigest,
+    DataBlock, DatabaseMeta, EntryMeta, FORMAT_VERSION, FrameIndex, GlobalsMeta, LargeObjectsMeta, Meta, PlainDigest,
+    SequenceMeta, StoredDigest,
 };
 pub use plain::PlainArchive;
 pub use proof::{Proof, ProofKind, ProofOutcome};
 pub use prune::{PruneOptions, PruneReport};
 pub use read::BackupSource;
 pub use replicate::ReplicateReport;
-pub use retention::{Decision, Keep, Policy, ClassPolicy, Reason, RetentionPlan};
+pub use retention::{ClassPolicy, Decision, Keep, Policy, Reason, RetentionPlan};
 pub use source::SourceRecord;
-pub use verify::{VerifyDepth, VerifyReport, VerifyFinding};
+pub use verify::{VerifyDepth, VerifyFinding, VerifyReport};

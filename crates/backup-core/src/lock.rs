@@ -83,7 +83,8 @@ impl Epochs {
     /// Every epoch's number and the store's time of it, newest last.
     async fn list(&self) -> Result<Vec<(u64, DateTime<Utc>)>> {
         let folder = Key::new(".pgkeep")?;
-        let objects: Vec<_> = self.storage.list(&folder).try_collect().await.map_err(objects::at(self.storage.as_ref()))?;
+        let objects: Vec<_> =
+            self.storage.list(&folder).try_collect().await.map_err(objects::at(self.storage.as_ref()))?;
         let mut epochs: Vec<_> = objects
             .into_iter()
             .filter_map(|object| {
@@ -202,7 +203,8 @@ impl Lock {
 
     fn hold(&mut self, epochs: Epochs, number: u64, lease: Duration) {
         let number = Arc::new(AtomicU64::new(number));
-        let renewal = tokio::spawn(renew(epochs.clone(), self.epoch.clone(), Arc::clone(&number), lease, self.lost.clone()));
+        let renewal =
+            tokio::spawn(renew(epochs.clone(), self.epoch.clone(), Arc::clone(&number), lease, self.lost.clone()));
         let location = epochs.storage.location().to_string();
         self.held.push(Held { epochs, location, number, renewal });
     }

@@ -48,7 +48,13 @@ pub(crate) struct Made {
 impl Run<'_> {
     /// Dumps, compresses and stores; ends well only if the engine has said that this was all (law 2). Ended otherwise,
     /// every writer was given up and every child is gone.
-    pub(crate) async fn dump(&mut self, name: &Name, facts: &ServerFacts, targets: Vec<Target>, catalog: &Catalog) -> Result<Made> {
+    pub(crate) async fn dump(
+        &mut self,
+        name: &Name,
+        facts: &ServerFacts,
+        targets: Vec<Target>,
+        catalog: &Catalog,
+    ) -> Result<Made> {
         let engine_ends = CancellationToken::new();
         let _with_us = engine_ends.clone().drop_guard();
         let clock = self.started(Stage::Dump, &format!("{} as {}", facts.identity.database, name.id));
@@ -145,11 +151,13 @@ impl Run<'_> {
 
     /// About how many plain bytes will come: as many as last time, grown as the database has.
     fn expected_bytes(&self, facts: &ServerFacts, catalog: &Catalog) -> Option<u64> {
-        let alike = |meta: &crate::Meta| meta.selection == self.options.selection.arguments && meta.database.size_bytes > 0;
+        let alike =
+            |meta: &crate::Meta| meta.selection == self.options.selection.arguments && meta.database.size_bytes > 0;
         let last = catalog.own().map(|entry| entry.meta.as_ref()).find(|meta| alike(meta));
         match last {
             Some(last) => {
-                let grown = u128::from(last.plain.bytes) * u128::from(facts.size_bytes) / u128::from(last.database.size_bytes);
+                let grown =
+                    u128::from(last.plain.bytes) * u128::from(facts.size_bytes) / u128::from(last.database.size_bytes);
                 u64::try_from(grown).ok()
             }
             None => self.options.selection.arguments.is_empty().then_some(facts.size_bytes),

@@ -432,7 +432,8 @@ mod tests {
         let mut meta = meta(BackupClass::Daily, at(0), b"archive");
         meta.stored.bytes = 30;
         meta.plain.bytes = 300;
-        meta.frames = FrameIndex { stored: vec![10, 20], plain: vec![100, 200], entry: vec![0, 7], aligned: vec![1, 0] };
+        meta.frames =
+            FrameIndex { stored: vec![10, 20], plain: vec![100, 200], entry: vec![0, 7], aligned: vec![1, 0] };
         meta.warnings = vec!["a \"quoted\" warning".to_owned()];
         meta
     }

@@ -43,7 +43,12 @@ impl Pipeline {
 
     /// Moves everything `dump` yields into `lanes`. When it returns, every byte was taken by the stores that are left,
     /// and the dump has nothing more to say but its verdict, which is not asked for here.
-    pub(crate) async fn run(&self, dump: &mut DumpStream, lanes: &mut Lanes, progress: &mut Progress) -> Result<Sequencer> {
+    pub(crate) async fn run(
+        &self,
+        dump: &mut DumpStream,
+        lanes: &mut Lanes,
+        progress: &mut Progress,
+    ) -> Result<Sequencer> {
         progress.expect(&dump.toc);
         let sequencer = Sequencer::new(self.key, &dump.toc, self.stores_plain());
         let (ordered, sequencing) = self.sequence(sequencer);

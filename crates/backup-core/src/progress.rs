@@ -39,7 +39,8 @@ impl Progress {
 
     /// The tables there are to count.
     pub(crate) fn expect(&mut self, toc: &Toc) {
-        self.tables = toc.data_entries().filter(|entry| !entry.holds_large_objects()).map(|entry| entry.dump_id).collect();
+        self.tables =
+            toc.data_entries().filter(|entry| !entry.holds_large_objects()).map(|entry| entry.dump_id).collect();
         self.total_items = Some(self.tables.len() as u64);
     }
 

@@ -7,7 +7,10 @@ use futures::TryStreamExt;
 use pgkeep_storage::{Key, ObjectInfo, Storage, StorageExt};
 use serde::Serialize;
 
-use crate::{BackupId, Catalog, CatalogEntry, Copy, Destination, Error, Keep, Keeper, Lock, LockOptions, Policy, Result, RetentionPlan, Unreadable, objects};
+use crate::{
+    BackupId, Catalog, CatalogEntry, Copy, Destination, Error, Keep, Keeper, Lock, LockOptions, Policy, Result,
+    RetentionPlan, Unreadable, objects,
+};
 
 /// Objects without a meta are left alone for this long: a backup that is being published has some.
 const SAFETY_AGE: TimeDelta = TimeDelta::hours(24);
@@ -41,7 +44,8 @@ impl Keeper {
     /// unreadable meta, gets no plan; backups of another source are kept.
     pub fn plan_prune(&self, catalog: &Catalog, policy: &Policy) -> Vec<(String, RetentionPlan)> {
         let now = self.clock.now();
-        let complete = self.destinations.iter().enumerate().filter(|(_, destination)| is_complete(catalog, destination));
+        let complete =
+            self.destinations.iter().enumerate().filter(|(_, destination)| is_complete(catalog, destination));
         complete
             .map(|(index, destination)| {
                 let backups: Vec<Keep> = catalog
@@ -82,7 +86,9 @@ impl Keeper {
         report.plans = self.plan_prune(&catalog, policy);
         let plans = report.plans.clone();
         for (name, plan) in &plans {
-            let Some(index) = self.destinations.iter().position(|destination| destination.name == *name) else { continue };
+            let Some(index) = self.destinations.iter().position(|destination| destination.name == *name) else {
+                continue;
+            };
             for decision in plan.removals() {
                 if self.cancel.is_cancelled() {
                     return Err(Error::Interrupted);
@@ -105,7 +111,9 @@ impl Keeper {
 
     async fn remove(&self, catalog: &Catalog, index: usize, id: &BackupId, report: &mut PruneReport) {
         let entry = catalog.entries.iter().find(|entry| entry.meta.id == *id);
-        let Some((entry, copy)) = entry.and_then(|entry| Some((entry, entry.copies.iter().find(|copy| copy.destination == index)?))) else {
+        let Some((entry, copy)) =
+            entry.and_then(|entry| Some((entry, entry.copies.iter().find(|copy| copy.destination == index)?)))
+        else {
             return;
         };
         match withdraw(self.destinations[index].storage.as_ref(), entry, copy).await {
@@ -125,7 +133,8 @@ impl Keeper {
         // The store's newest time stands for its clock: never later than now, so never too eager.
         let newest = objects.iter().map(|object| object.modified_ms).max().unwrap_or_default();
         let limit = DateTime::<Utc>::from_timestamp_millis(newest).unwrap_or_default() - SAFETY_AGE;
-        let archives: BTreeSet<&str> = objects.iter().filter_map(|object| object.key.as_str().strip_suffix(".meta")).collect();
+        let archives: BTreeSet<&str> =
+            objects.iter().filter_map(|object| object.key.as_str().strip_suffix(".meta")).collect();
         let stems: BTreeSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
         for object in &objects {
             let text = object.key.as_str();
@@ -149,7 +158,8 @@ fn blocks(unreadable: &Unreadable) -> bool {
 
 fn is_complete(catalog: &Catalog, destination: &Destination) -> bool {
     let listed = !catalog.incomplete.iter().any(|(name, _)| *name == destination.name);
-    listed && !catalog.unreadable.iter().any(|unreadable| unreadable.destination == destination.name && blocks(unreadable))
+    listed
+        && !catalog.unreadable.iter().any(|unreadable| unreadable.destination == destination.name && blocks(unreadable))
 }
 
 /// Removes one copy of a backup: its meta first.
@@ -202,8 +212,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::fixture::{at, keeper, keys, memory, meta, policy, store};
     use crate::BackupClass;
+    use crate::fixture::{at, keeper, keys, memory, meta, policy, store};
 
     #[test]
     fn stems_tell_what_belongs_together() {
@@ -220,7 +230,14 @@ mod tests {
         assert!(is_ours("daily/daily_20251017_030001.dump.zst"));
         assert!(is_ours("weekly_2025_W42_020001.globals.sql"));
         assert!(is_ours("pre-restore_20251017_030001.dump.gz.proofs/x.json"));
-        for foreign in ["daily/notes.txt", "daily_report.dump", "source.json", ".pgkeep/lock-00000001", "yearly_2025.dump.gz", "daily_20251017_030001.sql"] {
+        for foreign in [
+            "daily/notes.txt",
+            "daily_report.dump",
+            "source.json",
+            ".pgkeep/lock-00000001",
+            "yearly_2025.dump.gz",
+            "daily_20251017_030001.sql",
+        ] {
             assert!(!is_ours(foreign), "{foreign}");
         }
     }
@@ -234,8 +251,15 @@ mod tests {
         }
         let proof = Key::new("daily/daily_20251017_030001.dump.proofs/20251018_040000_deep.json").expect("valid");
         bucket.storage.put(&proof, Bytes::from_static(b"{}")).await.expect("stored");
-        bucket.storage.put(&Key::new("daily/notes.txt").expect("valid"), Bytes::from_static(b"mine")).await.expect("stored");
-        let report = keeper.prune(&PruneOptions { policy: policy(5, 2), lock: Some(LockOptions::new("prune")) }).await.expect("pruned");
+        bucket
+            .storage
+            .put(&Key::new("daily/notes.txt").expect("valid"), Bytes::from_static(b"mine"))
+            .await
+            .expect("stored");
+        let report = keeper
+            .prune(&PruneOptions { policy: policy(5, 2), lock: Some(LockOptions::new("prune")) })
+            .await
+            .expect("pruned");
         assert_eq!((report.removed, report.freed_bytes), (4, 28), "{report:?}");
         let left = keys(bucket).await;
         assert_eq!(left.iter().filter(|key| key.ends_with(".meta")).count(), 6);
@@ -266,7 +290,11 @@ mod tests {
     async fn a_fresh_archive_without_meta_is_left_alone() {
         let keeper = keeper(vec![memory("bucket", true, 1)], at(1_000_000));
         let bucket = &keeper.destinations[0];
-        bucket.storage.put(&Key::new("daily/daily_20251017_030001.dump").expect("valid"), Bytes::from_static(b"in progress")).await.expect("stored");
+        bucket
+            .storage
+            .put(&Key::new("daily/daily_20251017_030001.dump").expect("valid"), Bytes::from_static(b"in progress"))
+            .await
+            .expect("stored");
         let report = keeper.prune(&PruneOptions { policy: policy(0, 0), lock: None }).await.expect("pruned");
         assert_eq!(report.swept, 0);
         assert_eq!(keys(bucket).await.len(), 1);

@@ -17,7 +17,13 @@ use crate::{Error, Lock, Meta, Result, objects};
 impl Run<'_> {
     /// Completes the archive and the globals everywhere, checks that the stores have what was sent, and writes the meta.
     /// Gives the targets that now hold the backup. Interrupted before the first meta, it takes back what is visible.
-    pub(crate) async fn publish(&mut self, mut meta: Meta, made: Made, lock: &Lock, begun: Instant) -> Result<(Meta, Vec<Target>)> {
+    pub(crate) async fn publish(
+        &mut self,
+        mut meta: Meta,
+        made: Made,
+        lock: &Lock,
+        begun: Instant,
+    ) -> Result<(Meta, Vec<Target>)> {
         let clock = self.started(Stage::Publish, meta.id.as_str());
         let globals = made.archive.globals;
         let targets: Vec<Target> = made.written.iter().map(|(target, _)| target.clone()).collect();
@@ -66,7 +72,11 @@ impl Run<'_> {
             match outcome {
                 Ok(()) => {
                     let (name, place) = (&target.destination.name, target.destination.storage.location());
-                    self.info(&format!("stored and checked at {name}: {place}/{}, {}", target.key, human_bytes(meta.stored.bytes)));
+                    self.info(&format!(
+                        "stored and checked at {name}: {place}/{}, {}",
+                        target.key,
+                        human_bytes(meta.stored.bytes)
+                    ));
                     published.push(target);
                 }
                 Err(error) => self.fail(target.destination, error),
@@ -118,7 +128,10 @@ async fn check(storage: &dyn Storage, key: &Key, written: &ObjectInfo, bytes: u6
     let found = storage.head(key).await.map_err(objects::at(storage))?;
     let object = || format!("{}/{key}", storage.location());
     if found.bytes != bytes {
-        return Err(Error::Damaged { object: object(), reason: format!("{bytes} bytes were sent, {} are there", found.bytes) });
+        return Err(Error::Damaged {
+            object: object(),
+            reason: format!("{bytes} bytes were sent, {} are there", found.bytes),
+        });
     }
     match (&written.e_tag, &found.e_tag) {
         (Some(written), Some(found)) if written != found => {

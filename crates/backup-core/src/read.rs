@@ -41,7 +41,8 @@ impl BackupSource {
         let good = |copy: &&crate::Copy| entry.good_at(copy.destination);
         let best = there().filter(online).find(good).or_else(|| there().find(good));
         let copy = best.or_else(|| there().find(online)).or_else(|| there().next());
-        let missing = || Error::NotFound { wanted: format!("the archive of {}", entry.meta.id), candidates: Vec::new() };
+        let missing =
+            || Error::NotFound { wanted: format!("the archive of {}", entry.meta.id), candidates: Vec::new() };
         let copy = copy.ok_or_else(missing)?;
         Ok(Self::copy(keeper, entry, copy))
     }
@@ -141,7 +142,8 @@ impl BackupSource {
         let key = beside(&self.key, &globals.file)?;
         let object = self.object(&key);
         let damaged = |reason: String| Error::Damaged { object: object.clone(), reason };
-        let stored = objects::get(self.storage.as_ref(), &key).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
+        let stored =
+            objects::get(self.storage.as_ref(), &key).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
         check(&object, &stored, globals.stored.bytes, &globals.stored.sha256)?;
         let plain = match detect(&stored) {
             None => stored,

@@ -67,7 +67,8 @@ impl Recount {
                 self.begun = toc.raw.len() as u64;
             }
             Event::DataStarted { dump_id } => {
-                let counted = self.decoder.toc().and_then(|toc| toc.entry(dump_id)).is_some_and(TocEntry::holds_copy_text);
+                let counted =
+                    self.decoder.toc().and_then(|toc| toc.entry(dump_id)).is_some_and(TocEntry::holds_copy_text);
                 self.rows = counted.then(|| RowHasher::new(self.key));
             }
             Event::Data { bytes, .. } => {
@@ -88,7 +89,10 @@ impl Recount {
             }
             Event::DataFinished { dump_id } => {
                 let end = self.decoder.offset();
-                let inside_row = |_| ArchiveError::Damaged { offset: end, expected: format!("a line feed at the end of entry {dump_id}") };
+                let inside_row = |_| ArchiveError::Damaged {
+                    offset: end,
+                    expected: format!("a line feed at the end of entry {dump_id}"),
+                };
                 let tally = self.rows.take().map(RowHasher::finish).transpose().map_err(inside_row)?;
                 self.placed.push(Placed {
                     dump_id,

@@ -9,7 +9,10 @@ use pgkeep_storage::{Created, Key, Storage, WriteOptions};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Catalog, CatalogEntry, Copy, Destination, Error, Keeper, Policy, Result, RetentionPlan, StoredDigest, objects, prune::beside};
+use crate::{
+    Catalog, CatalogEntry, Copy, Destination, Error, Keeper, Policy, Result, RetentionPlan, StoredDigest, objects,
+    prune::beside,
+};
 
 /// What was copied.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -48,15 +51,14 @@ impl Keeper {
     fn missing<'c>(&self, catalog: &'c Catalog, destination: usize, policy: Option<&Policy>) -> Vec<&'c CatalogEntry> {
         let has = |entry: &CatalogEntry| entry.copies.iter().any(|copy| copy.destination == destination);
         let candidates: Vec<&CatalogEntry> = catalog.own().filter(|entry| has(entry) || entry.good()).collect();
-        let keeps: Vec<_> = candidates
-            .iter()
-            .map(|entry| crate::Keep { good: entry.good(), ..entry.keep(destination) })
-            .collect();
+        let keeps: Vec<_> =
+            candidates.iter().map(|entry| crate::Keep { good: entry.good(), ..entry.keep(destination) }).collect();
         let plan = policy.map(|policy| {
             RetentionPlan::new(&keeps, &policy.rules(&self.destinations[destination].name), self.clock.now())
         });
         let kept = |entry: &CatalogEntry| {
-            plan.as_ref().is_none_or(|plan| plan.decisions.iter().any(|decision| decision.keep && decision.id == entry.meta.id))
+            plan.as_ref()
+                .is_none_or(|plan| plan.decisions.iter().any(|decision| decision.keep && decision.id == entry.meta.id))
         };
         candidates.into_iter().rev().filter(|entry| !has(entry) && kept(entry)).collect()
     }
@@ -65,7 +67,8 @@ impl Keeper {
     pub async fn copy_backup(&self, entry: &CatalogEntry, to: usize) -> Result<()> {
         let meta = &entry.meta;
         let from = entry.copies.iter().find(|copy| copy.destination != to && entry.good_at(copy.destination));
-        let from = from.ok_or_else(|| Error::NotFound { wanted: format!("a good copy of {}", meta.id), candidates: Vec::new() })?;
+        let from = from
+            .ok_or_else(|| Error::NotFound { wanted: format!("a good copy of {}", meta.id), candidates: Vec::new() })?;
         let target = &self.destinations[to];
         let source = self.destinations[from.destination].storage.as_ref();
         let key = target.key(&meta.id, &meta.backup_file)?;
@@ -76,7 +79,15 @@ impl Keeper {
         let began = std::time::Instant::now();
         self.copy_object(source, &from.key, target, &key, &meta.stored, true).await?;
         if let Some(globals) = &meta.globals {
-            self.copy_object(source, &beside(&from.key, &globals.file)?, target, &beside(&key, &globals.file)?, &globals.stored, false).await?;
+            self.copy_object(
+                source,
+                &beside(&from.key, &globals.file)?,
+                target,
+                &beside(&key, &globals.file)?,
+                &globals.stored,
+                false,
+            )
+            .await?;
         }
         let json = self.meta_json(source, from).await?;
         let meta_key = Key::new(format!("{key}.meta"))?;
@@ -84,9 +95,13 @@ impl Keeper {
         if storage.create(&meta_key, json.clone()).await.map_err(objects::at(storage))? == Created::Exists
             && objects::get(storage, &meta_key).await?.is_none_or(|stored| stored != json)
         {
-            return Err(Error::Damaged { object: meta_key.to_string(), reason: "another backup has this name".to_owned() });
+            return Err(Error::Damaged {
+                object: meta_key.to_string(),
+                reason: "another backup has this name".to_owned(),
+            });
         }
-        self.observer.notice(&pgkeep_metrics::Event::StageFinished { stage: Stage::Replicate, elapsed: began.elapsed() });
+        self.observer
+            .notice(&pgkeep_metrics::Event::StageFinished { stage: Stage::Replicate, elapsed: began.elapsed() });
         Ok(())
     }
 
@@ -96,7 +111,15 @@ impl Keeper {
         objects::get(source, &key).await?.ok_or_else(missing)
     }
 
-    async fn copy_object(&self, source: &dyn Storage, from: &Key, target: &Destination, to: &Key, expected: &StoredDigest, archive: bool) -> Result<()> {
+    async fn copy_object(
+        &self,
+        source: &dyn Storage,
+        from: &Key,
+        target: &Destination,
+        to: &Key,
+        expected: &StoredDigest,
+        archive: bool,
+    ) -> Result<()> {
         let class = archive.then(|| crate::BackupId::parse(to.name().split('.').next()?)?.class()).flatten();
         let options = WriteOptions {
             storage_class: class.and_then(|class| target.storage_classes.get(&class).cloned()),
@@ -119,7 +142,10 @@ impl Keeper {
             }
             let found = hex::encode(digest.finalize());
             if bytes != expected.bytes || found != expected.sha256 {
-                return Err(Error::Damaged { object: from.to_string(), reason: "its digest is not the one in its meta".to_owned() });
+                return Err(Error::Damaged {
+                    object: from.to_string(),
+                    reason: "its digest is not the one in its meta".to_owned(),
+                });
             }
             Ok(())
         }

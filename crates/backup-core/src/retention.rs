@@ -181,8 +181,11 @@ struct Ages {
 
 impl Ages {
     fn of(backups: &[Keep], class: BackupClass, now: DateTime<Utc>) -> Self {
-        let mut times: Vec<_> =
-            backups.iter().filter(|backup| backup.class == class && backup.begun <= now).map(|backup| backup.begun).collect();
+        let mut times: Vec<_> = backups
+            .iter()
+            .filter(|backup| backup.class == class && backup.begun <= now)
+            .map(|backup| backup.begun)
+            .collect();
         times.sort_unstable_by(|one, other| other.cmp(one));
         times.dedup();
         let usual = usual_gap(&times);
@@ -230,7 +233,10 @@ mod tests {
     }
 
     fn rules(days: u32, at_least: u32) -> BTreeMap<BackupClass, ClassPolicy> {
-        BackupClass::ALL.into_iter().map(|class| (class, ClassPolicy { days: Some(days), at_least, at_most: None })).collect()
+        BackupClass::ALL
+            .into_iter()
+            .map(|class| (class, ClassPolicy { days: Some(days), at_least, at_most: None }))
+            .collect()
     }
 
     fn removed(backups: &[Keep], rules: &BTreeMap<BackupClass, ClassPolicy>, now: DateTime<Utc>) -> usize {

@@ -61,7 +61,12 @@ impl Keeper {
     /// Another source is refused unless `take_over`, which records the new one in its place.
     ///
     /// A server on this host is recorded by the host's name, so that two hosts' `localhost` are two.
-    pub async fn claim_source(&self, identity: &SourceIdentity, name: Option<&str>, take_over: bool) -> Result<SourceRecord> {
+    pub async fn claim_source(
+        &self,
+        identity: &SourceIdentity,
+        name: Option<&str>,
+        take_over: bool,
+    ) -> Result<SourceRecord> {
         let identity = SourceIdentity { server: self.global_name(&identity.server), ..identity.clone() };
         let mut claimed = None;
         for destination in &self.destinations {
@@ -76,13 +81,21 @@ impl Keeper {
         Ok(claimed.unwrap_or_else(|| SourceRecord { name: name.unwrap_or(&identity.database).to_owned(), identity }))
     }
 
-    async fn claim_at(&self, storage: &dyn Storage, identity: &SourceIdentity, name: Option<&str>, take_over: bool) -> Result<SourceRecord> {
+    async fn claim_at(
+        &self,
+        storage: &dyn Storage,
+        identity: &SourceIdentity,
+        name: Option<&str>,
+        take_over: bool,
+    ) -> Result<SourceRecord> {
         let wanted = SourceRecord { name: name.unwrap_or(&identity.database).to_owned(), identity: identity.clone() };
         let json = Bytes::from(serde_json::to_vec_pretty(&wanted).map_err(|error| Error::Task(error.to_string()))?);
         // Losing the race to create it only means that there is something to compare with: read again.
         for _ in 0..2 {
             match recorded(storage).await? {
-                Some(record) if record.is(identity) && name.is_none_or(|name| name == record.name) => return Ok(record),
+                Some(record) if record.is(identity) && name.is_none_or(|name| name == record.name) => {
+                    return Ok(record);
+                }
                 Some(record) if !take_over => {
                     return Err(Error::ForeignSource {
                         location: storage.location().to_string(),
@@ -94,7 +107,9 @@ impl Keeper {
                     objects::put(storage, &key()?, json).await?;
                     return Ok(wanted);
                 }
-                None if storage.create(&key()?, json.clone()).await.map_err(objects::at(storage))? == Created::Created => {
+                None if storage.create(&key()?, json.clone()).await.map_err(objects::at(storage))?
+                    == Created::Created =>
+                {
                     return Ok(wanted);
                 }
                 None => {}

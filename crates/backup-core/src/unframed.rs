@@ -117,7 +117,11 @@ fn decode<S: PlainSink>(mut stored: Stored, mut sink: S, object: &str) -> Result
 }
 
 /// Moves plain bytes from the stream to `take`.
-fn pump(stored: &mut Stored, codec: Option<&dyn Codec>, take: &mut impl FnMut(Bytes) -> bool) -> io::Result<Option<Digested>> {
+fn pump(
+    stored: &mut Stored,
+    codec: Option<&dyn Codec>,
+    take: &mut impl FnMut(Bytes) -> bool,
+) -> io::Result<Option<Digested>> {
     let mut plain = Digested::default();
     {
         let mut reader: Box<dyn Read + Send + '_> = match codec {
@@ -160,7 +164,8 @@ impl Stored {
     fn head(&mut self) -> io::Result<()> {
         while self.current.len() < MAGIC_BYTES {
             let Some(piece) = self.piece()? else { break };
-            self.current = if self.current.is_empty() { piece } else { [&self.current[..], &piece[..]].concat().into() };
+            self.current =
+                if self.current.is_empty() { piece } else { [&self.current[..], &piece[..]].concat().into() };
         }
         Ok(())
     }

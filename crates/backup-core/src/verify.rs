@@ -20,8 +20,8 @@ use crate::run::chain;
 use crate::stop::Stop;
 use crate::unframed::PlainSink;
 use crate::{
-    BackupSource, CatalogEntry, Copy, EntryMeta, Error, Keeper, Meta, Proof, ProofKind, ProofOutcome, Result, StoredDigest, inventory,
-    objects,
+    BackupSource, CatalogEntry, Copy, EntryMeta, Error, Keeper, Meta, Proof, ProofKind, ProofOutcome, Result,
+    StoredDigest, inventory, objects,
 };
 
 /// Stored or plain pieces that wait to be looked at.
@@ -231,7 +231,8 @@ impl Look<'_> {
             None => Err(Error::Damaged { object, reason: "it is missing".to_owned() }),
             Some(json) => Meta::from_json(&object, &json).and_then(|meta| {
                 let same = meta == **self.meta;
-                let differs = || Error::Damaged { object, reason: "it differs from the meta of another copy".to_owned() };
+                let differs =
+                    || Error::Damaged { object, reason: "it differs from the meta of another copy".to_owned() };
                 same.then_some(()).ok_or_else(differs)
             }),
         };
@@ -247,7 +248,10 @@ impl Look<'_> {
         match recount.map(Recount::finish) {
             Some(Ok(recounted)) => self.compare(&recounted),
             Some(Err(error)) if whole => drop(self.damage::<()>(Err(error))?),
-            _ => self.find(self.source.object(&self.source.key), "what comes after the damage could not be recounted".to_owned()),
+            _ => self.find(
+                self.source.object(&self.source.key),
+                "what comes after the damage could not be recounted".to_owned(),
+            ),
         }
         let globals = self.source.globals().await;
         if let Some(globals) = self.damage(globals)?.flatten() {
@@ -262,7 +266,8 @@ impl Look<'_> {
     /// Reads the plain archive through. The recount is lost where its own bytes could not be parsed.
     async fn recount(&mut self) -> Result<(Option<Recount>, Result<()>)> {
         let (sender, mut pieces) = mpsc::channel::<Bytes>(WAITING);
-        let mut recount = Recount::new(self.keeper, self.meta.fingerprint_key, self.source.name(), Some(self.meta.plain.bytes));
+        let mut recount =
+            Recount::new(self.keeper, self.meta.fingerprint_key, self.source.name(), Some(self.meta.plain.bytes));
         let counting = tokio::task::spawn_blocking(move || {
             while let Some(piece) = pieces.blocking_recv() {
                 recount.take(piece)?;
@@ -314,12 +319,18 @@ impl Look<'_> {
             }
         }
         for found in by_id.into_values() {
-            self.find(format!("{}.{}", found.schema, found.name), "it is in the archive but not in the meta".to_owned());
+            self.find(
+                format!("{}.{}", found.schema, found.name),
+                "it is in the archive but not in the meta".to_owned(),
+            );
         }
         let objects = inventory::large_objects(toc, placed, *large_objects);
         let known = &meta.large_objects;
         if (objects.count, objects.bytes, &objects.fingerprint) != (known.count, known.bytes, &known.fingerprint) {
-            self.find("large objects".to_owned(), format!("{} instead of {}, or other content", objects.count, known.count));
+            self.find(
+                "large objects".to_owned(),
+                format!("{} instead of {}, or other content", objects.count, known.count),
+            );
         }
         if inventory::sequences(toc) != meta.sequences {
             self.find("sequences".to_owned(), "they stand elsewhere than the meta says".to_owned());
@@ -327,7 +338,8 @@ impl Look<'_> {
         if (toc.entries.len() as u64, toc.raw.len() as u64) != (meta.toc_entries, meta.toc_bytes) {
             self.find("table of contents".to_owned(), "it has another size than the meta says".to_owned());
         }
-        let blocks: Vec<_> = placed.iter().map(|placed| (placed.dump_id, placed.offset..placed.offset + placed.plain_bytes)).collect();
+        let blocks: Vec<_> =
+            placed.iter().map(|placed| (placed.dump_id, placed.offset..placed.offset + placed.plain_bytes)).collect();
         if blocks != meta.data_blocks() {
             self.find("index".to_owned(), "data blocks lie elsewhere than the meta says".to_owned());
         }

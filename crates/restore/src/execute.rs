@@ -39,6 +39,11 @@ impl Restorer {
             Method::InPlace => Box::pin(run.in_place(snapshot)).await,
             Method::Tables => Box::pin(run.tables()).await,
         };
+        if outcome.is_err() {
+            for message in run.warnings {
+                self.observer.notice(&Event::Warning { message });
+            }
+        }
         unlock(run.maintenance, &plan.database).await;
         outcome
     }
@@ -103,8 +108,8 @@ impl<'a> Run<'a> {
         self.warnings.extend(recovery.warnings);
     }
 
+    /// For the report; told to the observer instead if there will be none.
     fn warn(&mut self, message: String) {
-        self.restorer.observer.notice(&Event::Warning { message: message.clone() });
         self.warnings.push(message);
     }
 

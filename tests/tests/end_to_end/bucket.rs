@@ -68,7 +68,10 @@ fn a_missing_bucket_fails_the_run_and_the_local_copy_is_made_good_later() {
     assert_eq!(local_only.code, Some(0), "{local_only}");
     working.pgkeep(&["backup", "--daily"]);
     let keys = ceph.keys(&real);
-    assert!(keys.iter().any(|key| key.starts_with("database-backups/weekly/") && key.ends_with(".meta")), "the missing copy was made good: {keys:?}");
+    assert!(
+        keys.iter().any(|key| key.starts_with("database-backups/weekly/") && key.ends_with(".meta")),
+        "the missing copy was made good: {keys:?}"
+    );
     assert!(keys.iter().any(|key| key.starts_with("database-backups/daily/") && key.ends_with(".meta")), "{keys:?}");
     working.pgkeep(&["verify", "--all", "--stored"]);
 }

@@ -97,7 +97,10 @@ fn ctrl_c_and_sigterm_end_all_that_was_begun() {
         assert_eq!(run.code, Some(code), "{run}");
         assert!(tools.processes().into_iter().all(|process| !is_alive(process)), "a process was left");
         nothing_half_made(&setup, &before);
-        let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND pid <> pg_backend_pid()", source.name());
+        let sessions = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND pid <> pg_backend_pid()",
+            source.name()
+        );
         eventually("sessions end", || source.server().psql("postgres", &sessions).trim() == "0");
     }
 }
@@ -161,7 +164,11 @@ impl<'p> SmallDisk<'p> {
     fn mount(path: &'p Path, megabytes: u32) -> Self {
         std::fs::create_dir_all(path).expect("a folder");
         let options = format!("size={megabytes}m,mode=0700");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).status().expect("mount can be run");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(path)
+            .status()
+            .expect("mount can be run");
         assert!(mounted.success(), "the end-to-end tests run as root, for they mount a small disk");
         Self(path)
     }

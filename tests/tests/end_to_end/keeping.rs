@@ -24,8 +24,10 @@ fn the_drop_ins_list_has_the_name_in_its_fourth_field() {
     assert!(name.starts_with("monthly_"), "{list}");
     let verified = setup.run("restore-database", &[name, "--verify-only"]);
     assert_eq!(verified.code, Some(0), "{verified}");
-    let classes: Vec<&str> = list.stdout.lines().filter_map(|line| line.split_whitespace().nth(3)?.split('_').next()).collect();
-    let wanted: Vec<&str> = classes.iter().copied().filter(|class| ["daily", "weekly", "monthly"].contains(class)).collect();
+    let classes: Vec<&str> =
+        list.stdout.lines().filter_map(|line| line.split_whitespace().nth(3)?.split('_').next()).collect();
+    let wanted: Vec<&str> =
+        classes.iter().copied().filter(|class| ["daily", "weekly", "monthly"].contains(class)).collect();
     assert_eq!(wanted, ["monthly", "weekly", "daily"], "newest first: {list}");
 }
 
@@ -60,7 +62,8 @@ fn without_a_terminal_and_without_yes_nothing_is_restored() {
 #[test]
 fn retention_by_count_removes_the_oldest_and_never_the_last() {
     let (_source, setup) = with_backups("pruned", &["--daily", "--daily", "--daily"]);
-    let keep_one = Setup::with(setup, "BACKUP_RETENTION_LOCAL_DAILY_MAX", "1").with("BACKUP_RETENTION_LOCAL_DAILY_MIN", "0");
+    let keep_one =
+        Setup::with(setup, "BACKUP_RETENTION_LOCAL_DAILY_MAX", "1").with("BACKUP_RETENTION_LOCAL_DAILY_MIN", "0");
     let metas = |setup: &Setup| setup.files().iter().filter(|file| file.ends_with(".meta")).count();
     assert_eq!(metas(&keep_one), 3);
     keep_one.pgkeep(&["prune"]);
@@ -107,8 +110,12 @@ fn damage_is_found_named_and_never_restored() {
 fn a_foreign_archive_is_adopted_and_then_proven() {
     let (source, setup) = with_backups("adopted", &["--daily"]);
     let archive = setup.backups().join("weekly_2024_W10_020000.dump.gz");
-    let script = format!("{} -Fc -d \"$1\" | gzip -1 > {}", client_tools(17).join("pg_dump").display(), archive.display());
-    let made = std::process::Command::new("bash").args(["-o", "pipefail", "-c", &script, "bash", &source.url()]).status().expect("bash");
+    let script =
+        format!("{} -Fc -d \"$1\" | gzip -1 > {}", client_tools(17).join("pg_dump").display(), archive.display());
+    let made = std::process::Command::new("bash")
+        .args(["-o", "pipefail", "-c", &script, "bash", &source.url()])
+        .status()
+        .expect("bash");
     assert!(made.success());
     setup.pgkeep(&["adopt", archive.to_str().expect("UTF-8")]);
     setup.pgkeep(&["verify", "weekly_2024_W10_020000", "--deep"]);

@@ -42,7 +42,10 @@ fn a_read_only_role_with_all_it_needs_makes_a_backup() {
     let source = server.create_database("readonly");
     saas::load(server, &source, 0.03);
     let role = pgkeep_testkit::unique("keeper");
-    server.psql("postgres", &format!("CREATE ROLE {role} LOGIN PASSWORD 'x' BYPASSRLS; GRANT pg_read_all_data TO {role}"));
+    server.psql(
+        "postgres",
+        &format!("CREATE ROLE {role} LOGIN PASSWORD 'x' BYPASSRLS; GRANT pg_read_all_data TO {role}"),
+    );
     source.psql(&format!("ALTER ROLE {role} SET lo_compat_privileges = on"));
     let setup = Setup::new(&server.url_as(&role, "x", &source));
     setup.pgkeep(&["backup"]);

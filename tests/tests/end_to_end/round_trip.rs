@@ -14,7 +14,12 @@ fn restore_by_stock_tools(archive: &Path, major: u16, target_url: &str) {
         Some("gz") => "gzip",
         other => panic!("no stock tool for {other:?}"),
     };
-    let mut plain = Command::new(decompressor).arg("-dc").arg(archive).stdout(Stdio::piped()).spawn().expect("the stock tool is installed");
+    let mut plain = Command::new(decompressor)
+        .arg("-dc")
+        .arg(archive)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the stock tool is installed");
     let output = Command::new(client_tools(major).join("pg_restore"))
         .args(["--exit-on-error", "-d", target_url])
         .stdin(plain.stdout.take().expect("piped"))
@@ -28,7 +33,11 @@ fn same(server: &PostgresServer, source: &str, restored: &str) {
     let (wanted, found) = (dump_text(server, source), dump_text(server, restored));
     if wanted != found {
         let first = wanted.lines().zip(found.lines()).find(|(one, other)| one != other);
-        panic!("{restored} is not {source}; {} and {} lines; first difference: {first:.400?}", wanted.lines().count(), found.lines().count());
+        panic!(
+            "{restored} is not {source}; {} and {} lines; first difference: {first:.400?}",
+            wanted.lines().count(),
+            found.lines().count()
+        );
     }
     assert_eq!(contents(server, source), contents(server, restored));
     assert_eq!(large_objects(server, source), large_objects(server, restored));
@@ -55,7 +64,10 @@ fn nasty_comes_back(major: u16) {
     assert_eq!(restore.code, Some(0), "{restore}");
     assert_eq!(before, dump_text(server, &source), "restored over the live name");
     assert!(source.relatives().iter().any(|name| name.contains("_before_")), "the old database is kept");
-    assert!(setup.files().iter().any(|file| file.starts_with("pre-restore_") && file.ends_with(".meta")), "a snapshot was taken");
+    assert!(
+        setup.files().iter().any(|file| file.starts_with("pre-restore_") && file.ends_with(".meta")),
+        "a snapshot was taken"
+    );
 }
 
 #[test]
@@ -127,9 +139,20 @@ fn one_table_comes_back_with_what_belongs_to_it() {
     let setup = Setup::new(&source.url());
     setup.pgkeep(&["backup"]);
     let target = server.create_database_with("one_target", "TEMPLATE template0");
-    setup.pgkeep(&["restore", "--latest", "--table", "app.customers", "--target-db", &target, "--replace-target", "--yes"]);
+    setup.pgkeep(&[
+        "restore",
+        "--latest",
+        "--table",
+        "app.customers",
+        "--target-db",
+        &target,
+        "--replace-target",
+        "--yes",
+    ]);
     let table = "\"app\".\"customers\"";
-    let of = |database: &str| contents(server, database).into_iter().find(|(name, _)| name.replace('"', "") == "app.customers");
+    let of = |database: &str| {
+        contents(server, database).into_iter().find(|(name, _)| name.replace('"', "") == "app.customers")
+    };
     assert!(of(&source).is_some(), "{table}");
     assert_eq!(of(&source), of(&target));
     assert_eq!(contents(server, &target).len(), 1, "nothing else came");

@@ -33,7 +33,8 @@ fn secrets_appear_nowhere() {
     server.psql("postgres", "ALTER DATABASE app SET app.secret = 'app-setting-s3cret'; CREATE ROLE keeper SUPERUSER LOGIN PASSWORD 'url-passw0rd-s3cret'");
     let ceph = Ceph::shared();
     let bucket = ceph.create_bucket("secrets");
-    let mut setup = Setup::new(&server.url_as("keeper", "url-passw0rd-s3cret", "app")).with("AWS_S3_BACKUP_BUCKET", &bucket);
+    let mut setup =
+        Setup::new(&server.url_as("keeper", "url-passw0rd-s3cret", "app")).with("AWS_S3_BACKUP_BUCKET", &bucket);
     for (name, value) in ceph.environment() {
         setup.set(name, value);
     }
@@ -64,8 +65,11 @@ fn secrets_appear_nowhere() {
     let mut secrets: Vec<String> = nasty::SECRETS.iter().map(|secret| (*secret).to_owned()).collect();
     secrets.extend(["app-setting-s3cret", "url-passw0rd-s3cret", "wrong-passw0rd-s3cret"].map(str::to_owned));
     secrets.push(ceph.secret_key().to_owned());
-    let written: Vec<_> =
-        setup.everything_written().into_iter().map(|(path, bytes)| (path, String::from_utf8_lossy(&bytes).into_owned())).collect();
+    let written: Vec<_> = setup
+        .everything_written()
+        .into_iter()
+        .map(|(path, bytes)| (path, String::from_utf8_lossy(&bytes).into_owned()))
+        .collect();
     for secret in &secrets {
         assert!(!said.contains(secret.as_str()), "{secret} was said:\n{said}");
         // The testkit's own psql runs in the container with scripts on stdin, so arguments here are pgkeep's and its children's.

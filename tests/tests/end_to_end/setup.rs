@@ -79,15 +79,19 @@ impl Setup {
     /// The files in the local folder, sorted, without folders of pgkeep's own.
     pub(crate) fn files(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.backups()) else { return Vec::new() };
-        let mut files: Vec<String> =
-            entries.flatten().filter(|entry| entry.path().is_file()).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let mut files: Vec<String> = entries
+            .flatten()
+            .filter(|entry| entry.path().is_file())
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
         files.sort();
         files
     }
 
     /// The one archive in the local folder.
     pub(crate) fn archive(&self) -> PathBuf {
-        let metas: Vec<_> = self.files().into_iter().filter_map(|file| Some(file.strip_suffix(".meta")?.to_owned())).collect();
+        let metas: Vec<_> =
+            self.files().into_iter().filter_map(|file| Some(file.strip_suffix(".meta")?.to_owned())).collect();
         assert_eq!(metas.len(), 1, "{metas:?}");
         self.backups().join(&metas[0])
     }

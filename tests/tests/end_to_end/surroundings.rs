@@ -22,7 +22,9 @@ fn entries(setup: &Setup) -> Vec<serde_json::Value> {
         .as_array()
         .expect("entries")
         .iter()
-        .map(|entry| serde_json::json!([entry["schema"], entry["name"], entry["rows"], entry["bytes"], entry["columns"]]))
+        .map(|entry| {
+            serde_json::json!([entry["schema"], entry["name"], entry["rows"], entry["bytes"], entry["columns"]])
+        })
         .collect()
 }
 

@@ -15,7 +15,13 @@ fn reconnecting_client(url: String, stop: Arc<AtomicBool>) -> std::thread::JoinH
         let mut seen = Vec::new();
         while !stop.load(Ordering::Relaxed) {
             let output = Command::new(client_tools(17).join("psql"))
-                .args(["-XAtq", "-d", &url, "-c", "SELECT CASE WHEN to_regclass('public.only_in_old') IS NULL THEN 'new' ELSE 'old' END"])
+                .args([
+                    "-XAtq",
+                    "-d",
+                    &url,
+                    "-c",
+                    "SELECT CASE WHEN to_regclass('public.only_in_old') IS NULL THEN 'new' ELSE 'old' END",
+                ])
                 .stdin(Stdio::null())
                 .output()
                 .expect("psql can be run");

@@ -1,0 +1,1 @@
+//! End-to-end tests of pgkeep against real servers; they are in `tests/`.
