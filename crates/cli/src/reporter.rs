@@ -31,6 +31,8 @@ struct State {
     file: Option<LogFile>,
     /// stderr is the log file: each line goes there once.
     stderr_is_file: bool,
+    /// The cursor stands behind a question.
+    asking: bool,
     warnings: Vec<String>,
 }
 
@@ -154,14 +156,19 @@ impl Reporter {
             let _ = write!(stderr, "{question} ");
             let _ = stderr.flush();
         });
-        let read = tokio::task::spawn_blocking(|| {
+        self.state().asking = true;
+        // A thread of its own: nobody waits for it when the run ends before the answer comes.
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
             let mut answer = String::new();
-            std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
+            let read = std::io::stdin().lock().read_line(&mut answer);
+            let _ = answered.send(read.map(|_| answer).unwrap_or_default());
         });
         let answer = tokio::select! {
-            answer = read => answer.ok().and_then(Result::ok).unwrap_or_default(),
+            answer = answer => answer.unwrap_or_default(),
             () = cancel.cancelled() => return Err(Failure::new(Code::Interrupted, "interrupted")),
         };
+        self.state().asking = false;
         if answer.trim() == expected {
             self.detail(format!("answered: {expected}"));
             Ok(())
@@ -198,8 +205,9 @@ impl Reporter {
         } else {
             log::line(Utc::now(), level, &format!("{label}{message}"))
         };
+        let gap = if std::mem::take(&mut self.state().asking) { "\n" } else { "" };
         self.progress.suspend(|| {
-            let _ = writeln!(std::io::stderr().lock(), "{line}");
+            let _ = writeln!(std::io::stderr().lock(), "{gap}{line}");
         });
     }
 

@@ -185,10 +185,8 @@ fn plan_text(plan: &BackupPlan) -> String {
     let mut facts =
         vec![("would make", plan.id.to_string()), ("file", plan.file.clone()), ("database", size(plan.database_bytes))];
     facts.extend(plan.destinations.iter().map(|(name, location)| ("would store", format!("at {name}: {location}"))));
-    let mut text = tables::facts(facts);
+    let text = tables::facts(facts);
     let removals: usize = plan.retention.iter().map(|(_, retention)| retention.removals().count()).sum();
-    text.push_str(&format!("\nretention would remove {removals}:\n"));
-    text.push_str(&prune::text(&plan.retention));
-    text.push_str("\nnothing was written (--dry-run)\n");
-    text
+    let retention = prune::text(&plan.retention);
+    format!("{text}\nretention would remove {removals}:\n{retention}\nnothing was written (--dry-run)\n")
 }

@@ -117,7 +117,7 @@ pub(crate) async fn run(
     let context = Context { program, globals, surroundings, settings, reporter, cancel };
     match command {
         Command::Backup(args) => backup::run(&context, &args).await,
-        Command::Restore(args) => restore::run(&context, &args).await,
+        Command::Restore(args) => Box::pin(restore::run(&context, &args)).await,
         Command::Rollback(args) => rollback::run(&context, &args).await,
         Command::List(args) => list::run(&context, &args).await,
         Command::Show(args) => show::run(&context, &args).await,

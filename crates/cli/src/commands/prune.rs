@@ -39,7 +39,7 @@ pub(super) fn summary(removed: u64, freed_bytes: u64, swept: u64) -> String {
 pub(super) fn text(plans: &[(String, RetentionPlan)]) -> String {
     let rows = plans.iter().flat_map(|(destination, plan)| {
         plan.decisions.iter().map(move |decision| {
-            let reasons: Vec<_> = decision.reasons.iter().map(|reason| why(reason)).collect();
+            let reasons: Vec<_> = decision.reasons.iter().map(why).collect();
             [
                 destination.clone(),
                 decision.id.to_string(),

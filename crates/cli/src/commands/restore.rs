@@ -131,21 +131,16 @@ fn request(context: &Context, args: &RestoreArgs, chosen: &Chosen) -> Result<Res
     })
 }
 
-/// `yes`, or the database's name typed if the backup is of another database.
+/// `yes`, or the database's name typed if the backup is of another database or server.
 async fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> Result<()> {
     told::warning(context, plan);
     if args.yes {
         context.reporter.detail("not asked (--yes)");
         return Ok(());
     }
-    if !plan.touches_existing() {
-        return Ok(());
-    }
+    let name = plan.database.as_str();
     let (question, expected) = if plan.crosses_databases() {
-        (
-            format!("The backup is of another database. Type the name of the one to overwrite ({}):", plan.database),
-            plan.database.as_str(),
-        )
+        (format!("The backup is of another database. Type the name of the target ({name}) to proceed:"), name)
     } else {
         ("Are you sure you want to continue? (type 'yes' to proceed):".to_owned(), "yes")
     };
@@ -203,7 +198,7 @@ impl Observer for Aside {
         match event {
             Event::Warning { message } => self.0.warn(format!("pre-restore snapshot: {message}")),
             Event::Info { message } | Event::Detail { message } => {
-                self.0.detail(format!("pre-restore snapshot: {message}"))
+                self.0.detail(format!("pre-restore snapshot: {message}"));
             }
             _ => {}
         }

@@ -38,12 +38,9 @@ pub(super) async fn run(context: &Context, args: &RollbackArgs) -> Result<Done> 
     }
     let report = restorer.rollback(&plan).await?;
     context.reporter.banner(Level::Info, "Rollback Complete");
-    let mut text = format!("{} is live again as {}\n", report.restored, report.database);
+    context.reporter.info(format!("{} is live again as {}", report.restored, report.database));
     if let Some(kept) = &report.kept_as {
-        text.push_str(&format!("what was live until now is kept as {kept}\n"));
-    }
-    for line in text.lines() {
-        context.reporter.info(line);
+        context.reporter.info(format!("what was live until now is kept as {kept}"));
     }
     Ok(Done::new("", "rollback", json!(report)))
 }

@@ -1,5 +1,7 @@
 //! `pgkeep show`: one backup in detail.
 
+use std::fmt::Write;
+
 use chrono::Utc;
 use pgkeep_core::{Catalog, CatalogEntry, EntryMeta, ProofOutcome};
 use serde_json::json;
@@ -35,7 +37,7 @@ pub(super) async fn run(context: &Context, args: &ShowArgs) -> Result<Done> {
     }
     let hidden = entry.meta.entries.len() - biggest.len();
     if hidden > 0 {
-        text.push_str(&format!("and {hidden} more (--tables)\n"));
+        let _ = writeln!(text, "and {hidden} more (--tables)");
     }
     let tables: Vec<_> = biggest
         .iter()

@@ -89,7 +89,7 @@ mod tests {
     fn durations_and_ages() {
         assert_eq!(elapsed(Duration::from_millis(1_440)), "1.4 seconds");
         assert_eq!(elapsed(Duration::from_secs(132)), "132 seconds");
-        assert_eq!(elapsed(Duration::from_secs(7_500)), "2 h 5 min");
+        assert_eq!(elapsed(Duration::from_mins(125)), "2 h 5 min");
         let now = Utc::now();
         assert_eq!(age(now - chrono::Duration::minutes(5), now), "5 min");
         assert_eq!(age(now - chrono::Duration::days(12), now), "12 d");

@@ -19,18 +19,19 @@ pub(crate) fn table<const N: usize>(
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    lines(&table.to_string())
+    lines(table.to_string().lines())
 }
 
 /// Label and value of each line, labels aligned.
 pub(crate) fn facts<'l>(facts: impl IntoIterator<Item = (&'l str, String)>) -> String {
     let facts: Vec<_> = facts.into_iter().collect();
     let width = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-    facts.iter().map(|(label, value)| format!("{label:width$}  {value}\n")).collect()
+    lines(facts.iter().map(|(label, value)| format!("{label:width$}  {value}")))
 }
 
-fn lines(table: &str) -> String {
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+/// Each with a line feed and no space at its end.
+fn lines<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> String {
+    lines.into_iter().fold(String::new(), |text, line| text + line.as_ref().trim_end() + "\n")
 }
 
 #[cfg(test)]

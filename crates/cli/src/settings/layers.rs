@@ -165,35 +165,36 @@ mod tests {
     use super::*;
     use crate::settings::variable;
 
-    fn layers(flag: bool, environment: bool, env_file: bool, config: bool) -> Layers {
-        let path = |name: &str| PathBuf::from(name);
+    /// The layers from the `first` on: flag, environment, env-file, config file.
+    fn layers(first: usize) -> Layers {
+        let jobs = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         Layers {
-            flags: flag.then(|| FlagValue(&variable::JOBS, "--jobs", "1".to_owned())).into_iter().collect(),
-            environment: environment.then(|| ("BACKUP_JOBS".to_owned(), "2".to_owned())).into_iter().collect(),
-            env_file: env_file.then(|| EnvFile {
-                path: path(".env"),
-                variables: [("BACKUP_JOBS".to_owned(), "3".to_owned())].into(),
+            flags: (first < 1).then(|| FlagValue(&variable::JOBS, "--jobs", "1".to_owned())).into_iter().collect(),
+            environment: if first < 2 { jobs("BACKUP_JOBS", "2") } else { BTreeMap::new() },
+            env_file: (first < 3).then(|| EnvFile {
+                path: PathBuf::from(".env"),
+                variables: jobs("BACKUP_JOBS", "3"),
                 notices: Vec::new(),
             }),
-            config: config.then(|| (path("pgkeep.toml"), [("jobs".to_owned(), "4".to_owned())].into())),
+            config: (first < 4).then(|| (PathBuf::from("pgkeep.toml"), jobs("jobs", "4"))),
             ..Layers::default()
         }
     }
 
     #[test]
     fn precedence() {
-        let value = |layers: Layers| layers.get(&variable::JOBS).map(|found| (found.text, found.origin.to_string()));
+        let value = |first| layers(first).get(&variable::JOBS).map(|found| (found.text, found.origin.to_string()));
         let expect = |text: &str, origin: &str| Some((text.to_owned(), origin.to_owned()));
-        assert_eq!(value(layers(true, true, true, true)), expect("1", "--jobs"));
-        assert_eq!(value(layers(false, true, true, true)), expect("2", "BACKUP_JOBS"));
-        assert_eq!(value(layers(false, false, true, true)), expect("3", "BACKUP_JOBS in .env"));
-        assert_eq!(value(layers(false, false, false, true)), expect("4", "jobs in pgkeep.toml"));
-        assert_eq!(value(layers(false, false, false, false)), None);
+        assert_eq!(value(0), expect("1", "--jobs"));
+        assert_eq!(value(1), expect("2", "BACKUP_JOBS"));
+        assert_eq!(value(2), expect("3", "BACKUP_JOBS in .env"));
+        assert_eq!(value(3), expect("4", "jobs in pgkeep.toml"));
+        assert_eq!(value(4), None);
     }
 
     #[test]
     fn an_empty_value_is_none() {
-        let mut layers = layers(false, true, false, true);
+        let mut layers = Layers { env_file: None, ..layers(1) };
         layers.environment.insert("BACKUP_JOBS".to_owned(), String::new());
         assert_eq!(layers.get(&variable::JOBS).unwrap().text, "4");
     }

@@ -96,9 +96,9 @@ impl Context {
                         path.display()
                     );
                     if local.is_default {
-                        self.reporter.info(message)
+                        self.reporter.info(message);
                     } else {
-                        self.reporter.warn(message)
+                        self.reporter.warn(message);
                     }
                     false
                 }

@@ -34,7 +34,7 @@ impl Observer for Narrator {
                 Some(server) => self.reporter.info(format!("Database connection successful: {server}")),
                 // Said at the end, in the procedures' words.
                 None if message.starts_with("stored and checked at ") || message.ends_with(" is complete") => {
-                    self.reporter.detail(message)
+                    self.reporter.detail(message);
                 }
                 None => self.reporter.notice(event),
             },

@@ -18,7 +18,7 @@ use crate::surroundings::Surroundings;
 /// Tells sockets apart; nothing listens on it.
 const PORT: u16 = 54_329;
 const USER: &str = "postgres";
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running server.
