@@ -29,11 +29,11 @@ impl Ceph {
 
     /// One of one's own; it takes some fifteen seconds.
     pub fn start() -> Self {
-        let container = Container::start("ceph", CephImage, PORT, |request| {
+        let container = Container::start("ceph", &CephImage, PORT, |request| {
             request
                 .with_env_var("S3_ACCESS_KEY", ACCESS_KEY)
                 .with_env_var("S3_SECRET_KEY", SECRET_KEY)
-                .with_startup_timeout(std::time::Duration::from_secs(120))
+                .with_startup_timeout(std::time::Duration::from_mins(2))
         });
         Self { container }
     }

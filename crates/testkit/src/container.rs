@@ -27,7 +27,7 @@ impl Container {
     /// Starts `image` and waits until it says that it is ready.
     pub(crate) fn start<I>(
         label: &str,
-        image: I,
+        image: &I,
         port: u16,
         configure: impl Fn(ContainerRequest<I>) -> ContainerRequest<I>,
     ) -> Self

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -88,7 +88,7 @@ fn wrap(path: &Path, body: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a script can be made to run");
 }
 
-fn script(real: &PathBuf, fault: &Fault) -> String {
+fn script(real: &Path, fault: &Fault) -> String {
     let real = real.display();
     let act = match fault {
         Fault::DiesAfter { bytes } => {

@@ -76,7 +76,7 @@ impl PostgresServer {
         let arguments: Vec<String> =
             settings.flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]).collect();
         let image = PostgresImage { tag: major.to_string() };
-        let container = Container::start(&format!("postgres{major}"), image, PORT, |request| {
+        let container = Container::start(&format!("postgres{major}"), &image, PORT, |request| {
             request
                 .with_cmd(arguments.clone())
                 .with_env_var("POSTGRES_PASSWORD", PASSWORD)
@@ -217,7 +217,7 @@ impl PostgresServer {
     }
 
     fn wait_until_it_answers(&self) {
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         let started = Instant::now();
         loop {
             // Over TCP: the server that runs while a cluster is made has only a socket.
