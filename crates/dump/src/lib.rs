@@ -3,6 +3,12 @@
 //! [`ConnectSettings`] follow libpq's rules and are resolved once; [`Connection`] is a thin client over the wire
 //! protocol that streams COPY data in pieces; [`ClientTools`] are the installed `pg_dump`, `pg_restore` and
 //! `pg_dumpall`; a [`Dump`] is an engine that yields the archive as a [`DumpStream`].
+//!
+//! - Before a dump: [`Selection::parse`] weighs pg_dump's options, [`ServerFacts`] say what the server and the database
+//!   are, [`preflight()`] what the role cannot read or would lose silently.
+//! - The dump: [`PgDumpEngine`]; [`Globals`] with the [`PrivateFacts`] that can hold secrets.
+//! - For a restore: [`run_pg_restore`] and its siblings, [`judge`] for the errors, [`schema_toc`] for the proof.
+//! - A client tool that fails is a [`ChildError`]: why, what it said without what could quote a row, what to do.
 
 mod child;
 mod connection;

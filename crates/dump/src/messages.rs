@@ -138,11 +138,16 @@ pub(crate) fn without_row_data(text: &str) -> String {
 }
 
 /// Makes messages of lines. `program` is the tool's name, as it stands before each message.
-///
-/// The tools write name, mark and text one after the other (pg_log_generic_v in src/common/logging.c), so the lines of
-/// several workers of `pg_restore --jobs` can look like `pg_restore: pg_restore: error: error: one` and, in a line of its
-/// own, `two`. Names and marks stand at the beginnings of lines all the same, and are paired in the order they came.
 pub(crate) fn messages<'l>(program: &str, lines: impl Iterator<Item = &'l str>) -> Vec<Message> {
+    untangle(program, lines).0
+}
+
+/// The same, with the number of messages of which only the name or mark was found.
+///
+/// The tools write name, blank, mark and text one after the other (pg_log_generic_v in src/common/logging.c), so the lines
+/// of several workers of `pg_restore --jobs` can look like `pg_restore:pg_restore:  error: error: one` and, in a line of
+/// its own, `two`. Names and marks stand at the beginnings of lines all the same, and are paired in the order they came.
+pub(crate) fn untangle<'l>(program: &str, lines: impl Iterator<Item = &'l str>) -> (Vec<Message>, usize) {
     let mut messages: Vec<Message> = Vec::new();
     let mut tangle = Tangle::default();
     // The detail or hint that an unmarked line continues; otherwise it continues the text.
@@ -187,7 +192,7 @@ pub(crate) fn messages<'l>(program: &str, lines: impl Iterator<Item = &'l str>) 
             }
         };
     }
-    messages
+    (messages, tangle.names)
 }
 
 #[derive(Clone, Copy)]
@@ -220,6 +225,8 @@ const WORKERS_TEXTS: &[&str] = &["could not execute query: ", "COPY failed for t
 struct Tangle {
     /// Names that have no text yet.
     names: usize,
+    /// Blanks that are still to follow names.
+    blanks: usize,
     /// Marks among them.
     marks: VecDeque<Mark>,
 }
@@ -238,8 +245,15 @@ impl Tangle {
             text = rest;
         }
         loop {
-            if let Some(rest) = text.strip_prefix(program).and_then(|rest| rest.strip_prefix(": ")) {
+            if let Some(rest) = text.strip_prefix(program).and_then(|rest| rest.strip_prefix(':')) {
                 self.names += 1;
+                self.blanks += 1;
+                text = rest;
+            } else if self.blanks > 0
+                && let Some(rest) = text.strip_prefix(' ')
+                && (text.len() < line.len() || goes_on(rest, program))
+            {
+                self.blanks -= 1;
                 text = rest;
             } else if self.names > self.marks.len()
                 && let Some((mark, rest)) = MARKS.iter().find_map(|(word, mark)| Some((mark, text.strip_prefix(word)?)))
@@ -252,12 +266,19 @@ impl Tangle {
         }
         let begins =
             text.len() < line.len() || self.names > 0 && WORKERS_TEXTS.iter().any(|start| text.starts_with(start));
-        if !begins {
+        if !begins || self.names == 0 {
             return None;
         }
         self.names -= 1;
         Some((self.marks.pop_front().unwrap_or(unmarked), text))
     }
+}
+
+/// Whether what follows a blank at the beginning of a line is of a message; a statement's lines are indented too.
+fn goes_on(text: &str, program: &str) -> bool {
+    let text = text.trim_start_matches(' ');
+    let mut starts = MARKS.iter().map(|(word, _)| *word).chain(WORKERS_TEXTS.iter().copied()).chain([program]);
+    starts.any(|start| text.starts_with(start))
 }
 
 /// Whether an unmarked line belongs to the message before it. A server's own `WARNING:` begins a new one (libpq prints
@@ -324,17 +345,23 @@ mod tests {
 
     #[test]
     fn the_words_of_several_workers_are_untangled() {
-        let text = "pg_restore: pg_restore: error: error: could not execute query: ERROR:  one\n\
+        let text = "pg_restore:pg_restore:  error: error: could not execute query: ERROR:  one\n\
                     Command was: SET a = 0;\n\
                     could not execute query: ERROR:  two\n\
-                    Command was: SET b = 0;\n\
-                    pg_restore: error: pg_restore: could not execute query: ERROR:  three\n\
+                    Command was: SET b = 0;\n\n\n\
+                    pg_restore: pg_restore:error:  could not execute query: ERROR:  three\n\
                     Command was: SET c = 0;\n\
+                    pg_restore: error: pg_restore:could not execute query: ERROR:  between\n\
+                    Command was: ALTER TABLE t\n\
+                    \x20   ADD PRIMARY KEY (id);\n\n\
+                    \x20error: could not execute query: ERROR:  after\n\
                     error: pg_restore: COPY failed for table \"t\": ERROR:  four\n\
                     CONTEXT:  COPY t, line 1\n\
                     warning: five\n\
                     pg_restore: error: six\n\
                     error: belongs to six\n";
+        assert_eq!(untangle("pg_restore", text.lines()).1, 0);
+        assert_eq!(untangle("pg_restore", "pg_restore: pg_restore: error: error: one\ntwo\n".lines()).1, 1);
         let messages = messages("pg_restore", text.lines());
         let told: Vec<_> =
             messages.iter().map(|message| (message.severity, message.text.lines().next().unwrap())).collect();
@@ -344,13 +371,15 @@ mod tests {
                 (Severity::Error, "could not execute query: ERROR:  one"),
                 (Severity::Error, "could not execute query: ERROR:  two"),
                 (Severity::Error, "could not execute query: ERROR:  three"),
+                (Severity::Error, "could not execute query: ERROR:  between"),
+                (Severity::Error, "could not execute query: ERROR:  after"),
                 (Severity::Error, "COPY failed for table \"t\": ERROR:  four"),
                 (Severity::Warning, "five"),
                 (Severity::Error, "six"),
             ]
         );
-        assert!(messages[1].text.ends_with("Command was: SET b = 0;"));
-        assert_eq!(messages[5].text, "six\nerror: belongs to six");
+        assert!(messages[1].text.trim_end().ends_with("Command was: SET b = 0;"));
+        assert_eq!(messages[7].text, "six\nerror: belongs to six");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Child, Ended};
-use crate::messages::{Message, Severity, messages, without_row_data};
+use crate::messages::{Message, Severity, untangle, without_row_data};
 use crate::{ClientTools, ConnectSettings, Error, Result, Tool};
 
 /// One error of a restore.
@@ -54,8 +54,10 @@ pub struct RestoreOutcome {
     pub errors: Vec<RestoreError>,
     /// Its warnings, one line each.
     pub warnings: Vec<String>,
-    /// How many errors it says it went on after; `None` if it does not say. With `--jobs` it counts jobs that had any
-    /// (mark_restore_job_done in pg_backup_archiver.c), so there can be more errors.
+    /// Messages whose text could not be told from another worker's.
+    pub lost: usize,
+    /// How many errors it says it went on after; `None` if it does not say. With `--jobs` it counts an entry that had errors
+    /// once more (mark_restore_job_done in pg_backup_archiver.c), and those of a worker's beginning not at all.
     pub ignored: Option<usize>,
     /// Its exit status; `None` if a signal ended it.
     pub status: Option<i32>,
@@ -78,10 +80,11 @@ impl RestoreOutcome {
     pub fn judge(&self, server_major: u32) -> Judgement {
         let mut judgement = judge(&self.errors, server_major);
         let told = |message: String| RestoreError { entry: None, message, statement: None };
+        if self.lost > 0 {
+            judgement.failed.push(told(format!("{} messages of pg_restore's workers were not understood", self.lost)));
+        }
         match (self.status, self.ignored) {
             (Some(0), _) => {}
-            // With --jobs, pg_restore adds one more to its count for each entry that had errors (its workers report their
-            // counts, and `mark_restore_job_done` counts the entry again).
             (_, Some(ignored)) if ignored <= 2 * self.errors.len() => {}
             (_, Some(ignored)) => judgement
                 .failed
@@ -269,7 +272,9 @@ fn outcome(ended: &Ended) -> RestoreOutcome {
 fn understand<'l>(lines: impl Iterator<Item = &'l str>) -> RestoreOutcome {
     let mut outcome = RestoreOutcome::default();
     let mut entry: Option<String> = None;
-    for message in messages(Tool::PgRestore.name(), lines) {
+    let (messages, headless) = untangle(Tool::PgRestore.name(), lines);
+    outcome.lost = headless;
+    for message in messages {
         match message.severity {
             Severity::Error => outcome.errors.push(restore_error(&message, entry.clone())),
             Severity::Info => {
@@ -404,6 +409,9 @@ pg_restore: warning: errors ignored on restore: 5
         assert_eq!(outcome.judge(15).failed.len(), 1);
         outcome.ignored = Some(3);
         assert!(outcome.judge(15).failed.is_empty());
+        outcome.lost = 1;
+        assert_eq!(outcome.judge(15).failed.len(), 1);
+        outcome.lost = 0;
         outcome.ignored = None;
         assert!(outcome.judge(15).failed[0].message.contains("gave up with exit status 1"));
         outcome.status = None;
