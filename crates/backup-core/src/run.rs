@@ -12,8 +12,8 @@ use crate::inventory::human_bytes;
 use crate::lanes::Target;
 use crate::stop::Stop;
 use crate::{
-    BackupOptions, BackupPlan, BackupReport, Catalog, CatalogEntry, Copy, Destination, DestinationReport, Error, ErrorKind, Keeper,
-    Lock, LockOptions, Meta, PruneOptions, PruneReport, ReplicateReport, Result,
+    BackupOptions, BackupPlan, BackupReport, Catalog, CatalogEntry, Copy, Destination, DestinationReport, Error,
+    ErrorKind, Keeper, Lock, LockOptions, Meta, PruneOptions, PruneReport, ReplicateReport, Result,
 };
 
 /// Most blocks that are compressed at once.
@@ -147,7 +147,9 @@ impl<'r> Run<'r> {
 
         let destinations = self.reports(&name, &published);
         let copies: Vec<String> = published.iter().map(|target| target.destination.name.clone()).collect();
-        if let Some(missed) = self.failed.iter().position(|(destination, _)| destination.required || copies.is_empty()) {
+        let required = self.failed.iter().position(|(destination, _)| destination.required);
+        let nowhere = (copies.is_empty() && !self.failed.is_empty()).then_some(0);
+        if let Some(missed) = required.or(nowhere) {
             let (destination, source) = self.failed.swap_remove(missed);
             return Err(Error::Destination { destination: destination.name, copies, source: Box::new(source) });
         }
@@ -211,7 +213,7 @@ impl<'r> Run<'r> {
                 key: destination.key(&name.id, &name.file)?,
                 options: WriteOptions {
                     storage_class: destination.storage_classes.get(&self.options.class).cloned(),
-                    expected_bytes: facts.size_bytes,
+                    expected_bytes: self.most_bytes(facts),
                 },
                 destination,
             };
@@ -219,7 +221,10 @@ impl<'r> Run<'r> {
                 (false, _) => targets.push(target),
                 (true, true) => {
                     let (name, free) = (&target.destination.name, human_bytes(free.unwrap_or_default()));
-                    self.warn(&format!("{name} has only {free} left, the last backup had {}", human_bytes(last.unwrap_or_default())));
+                    self.warn(&format!(
+                        "{name} has only {free} left, the last backup had {}",
+                        human_bytes(last.unwrap_or_default())
+                    ));
                     targets.push(target);
                 }
                 (true, false) => skipped.push((target, free.unwrap_or_default())),
@@ -233,10 +238,20 @@ impl<'r> Run<'r> {
                 self.warn(&format!("{name} has only {} left, the last backup had {last}", human_bytes(free)));
                 targets.push(target);
             } else {
-                self.warn(&format!("no copy goes to {name}: only {} left, the last backup had {last}", human_bytes(free)));
+                self.warn(&format!(
+                    "no copy goes to {name}: only {} left, the last backup had {last}",
+                    human_bytes(free)
+                ));
             }
         }
         Ok(targets)
+    }
+
+    /// About the most bytes the archive can have. Text is at most twice as long as what it is made of where that is
+    /// binary, and compression takes that back at least.
+    fn most_bytes(&self, facts: &ServerFacts) -> u64 {
+        let factor = if self.options.codec.extension().is_empty() { 2 } else { 1 };
+        facts.size_bytes.saturating_add(facts.size_bytes / 8).saturating_mul(factor)
     }
 
     /// Retention, after a success only (law 6). Its failure is a warning.

@@ -278,11 +278,21 @@ mod tests {
 
     fn row() -> impl Strategy<Value = Vec<u8>> {
         let byte = any::<u8>().prop_map(|byte| if byte == b'\n' { b'n' } else { byte });
-        let bytes = prop_oneof![9 => prop::collection::vec(byte.clone(), 0..40), 1 => prop::collection::vec(byte, 0..3000)];
+        let bytes =
+            prop_oneof![9 => prop::collection::vec(byte.clone(), 0..40), 1 => prop::collection::vec(byte, 0..3000)];
         bytes.prop_map(|mut row| {
             row.push(b'\n');
             row
         })
+    }
+
+    #[test]
+    fn an_archive_without_data_is_its_table_of_contents() {
+        let archive = SyntheticArchive::new(16, InnerCompression::None);
+        let found = sequenced(&archive, 100);
+        assert_eq!(found.plain.bytes, archive.toc_bytes().len() as u64);
+        assert_eq!((found.placed.len(), found.large_objects), (0, Tally::default()));
+        assert!(found.frames.entry.iter().all(|&entry| entry == 0));
     }
 
     proptest! {

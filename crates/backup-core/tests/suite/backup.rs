@@ -1,8 +1,11 @@
 //! Making backups.
 
+use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pgkeep_compress::Codec;
 use pgkeep_core::{BackupOptions, Error, ErrorKind, FingerprintKey, Keeper, LargeObjectHasher, RowHasher, Tally};
 use pgkeep_metrics::Event;
 use pgkeep_storage::{Key, StorageExt};
@@ -16,7 +19,7 @@ const GLOBALS: &str = "daily_20251017_030001.globals.sql.zst";
 fn decoded(extension: &str, stored: &[u8]) -> Vec<u8> {
     let codec = pgkeep_compress::codec_for_extension(extension).unwrap();
     let mut plain = Vec::new();
-    std::io::Read::read_to_end(&mut codec.reader(Box::new(stored)).unwrap(), &mut plain).unwrap();
+    codec.reader(Box::new(stored)).unwrap().read_to_end(&mut plain).unwrap();
     plain
 }
 
@@ -67,7 +70,10 @@ async fn a_backup_is_the_archive_wherever_it_goes_and_its_meta_says_what_is_in_i
         assert_eq!(table(meta, "orders").columns, "id, text");
         let key = &meta.fingerprint_key;
         let orders = tally(key, &rows(0, 4000, 100));
-        assert_eq!((table(meta, "orders").bytes, &table(meta, "orders").fingerprint), (orders.bytes, &orders.fingerprint()));
+        assert_eq!(
+            (table(meta, "orders").bytes, &table(meta, "orders").fingerprint),
+            (orders.bytes, &orders.fingerprint())
+        );
         let wide = tally(key, &[rows(0, 3, 10), rows(3, 1, 100_000), rows(4, 3, 10)].concat());
         assert_eq!((table(meta, "wide").rows, &table(meta, "wide").fingerprint), (7, &wide.fingerprint()));
 
@@ -80,6 +86,38 @@ async fn a_backup_is_the_archive_wherever_it_goes_and_its_meta_says_what_is_in_i
         assert_eq!((meta.large_objects.count, &meta.large_objects.fingerprint), (3, &objects.fingerprint()));
         assert_eq!((meta.sequences[0].name.as_str(), meta.sequences[0].last_value), ("orders_id_seq", 42));
     }
+}
+
+/// zstd that takes its time, some blocks more than others.
+#[derive(Debug)]
+struct Uneven(Arc<dyn Codec>);
+
+impl Codec for Uneven {
+    fn label(&self) -> String {
+        self.0.label()
+    }
+    fn extension(&self) -> &'static str {
+        self.0.extension()
+    }
+    fn encode(&self, block: &[u8], frame: &mut Vec<u8>) -> pgkeep_compress::Result<()> {
+        std::thread::sleep(Duration::from_millis(u64::from(block[block.len() / 2] % 8)));
+        self.0.encode(block, frame)
+    }
+    fn decode(&self, frame: &[u8], block: &mut Vec<u8>, limit: usize) -> pgkeep_compress::Result<()> {
+        self.0.decode(frame, block, limit)
+    }
+    fn reader<'r>(&self, stored: Box<dyn Read + Send + 'r>) -> pgkeep_compress::Result<Box<dyn Read + Send + 'r>> {
+        self.0.reader(stored)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn order_is_kept_whichever_worker_is_first() {
+    let (world, engine) = (World::new(), FakeDump::new(&sample()));
+    let sound = options("zstd:1");
+    let uneven = BackupOptions { jobs: 8, codec: Arc::new(Uneven(Arc::clone(&sound.codec))), ..sound };
+    world.keeper.backup(&engine, &uneven).await.unwrap();
+    assert_eq!(decoded(".zst", &bytes(&world.local, ARCHIVE).await), plain(&engine));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +133,17 @@ async fn secrets_go_into_the_globals_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_truncated_is_ever_visible() {
     let last = FakeDump::new(&sample()).blocks().1.len();
-    for flaw in [Flaw::Fails(0), Flaw::Fails(5), Flaw::Fails(last - 1), Flaw::Lies(0), Flaw::Lies(5), Flaw::Lies(last - 1), Flaw::Skips(0), Flaw::Skips(16), Flaw::Skips(17)] {
+    for flaw in [
+        Flaw::Fails(0),
+        Flaw::Fails(5),
+        Flaw::Fails(last - 1),
+        Flaw::Lies(0),
+        Flaw::Lies(5),
+        Flaw::Lies(last - 1),
+        Flaw::Skips(0),
+        Flaw::Skips(16),
+        Flaw::Skips(17),
+    ] {
         let world = World::new();
         let engine = FakeDump { flaw, ..FakeDump::new(&sample()) };
         let error = world.backup(&engine).await.unwrap_err();
@@ -122,11 +170,22 @@ async fn memory_is_bounded_whatever_is_slow() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_optional_destination_that_fails_is_a_warning() {
-    for refuses in [Refuses::Open, Refuses::WriteAfter(10_000), Refuses::Finish, Refuses::Head, Refuses::CreateMeta, Refuses::Everything] {
+    for refuses in [
+        Refuses::Open,
+        Refuses::WriteAfter(10_000),
+        Refuses::Finish,
+        Refuses::Head,
+        Refuses::CreateMeta,
+        Refuses::Everything,
+    ] {
         let (world, engine) = (World::new(), FakeDump::new(&sample()));
         world.local.refuse(refuses);
         let report = world.backup(&engine).await.unwrap_or_else(|error| panic!("{refuses:?}: {error}"));
-        assert!(report.warnings.iter().any(|warning| warning.starts_with("no copy at local")), "{refuses:?} {:?}", report.warnings);
+        assert!(
+            report.warnings.iter().any(|warning| warning.starts_with("no copy at local")),
+            "{refuses:?} {:?}",
+            report.warnings
+        );
         let local = report.destinations.iter().find(|destination| destination.name == "local").unwrap();
         assert!(!local.stored && local.error.is_some());
         world.local.refuse(Refuses::Nothing);
@@ -138,12 +197,21 @@ async fn an_optional_destination_that_fails_is_a_warning() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_required_destination_that_fails_is_an_error_that_names_the_other_copy() {
-    for refuses in [Refuses::Open, Refuses::WriteAfter(10_000), Refuses::Finish, Refuses::Head, Refuses::CreateMeta, Refuses::Everything] {
+    for refuses in [
+        Refuses::Open,
+        Refuses::WriteAfter(10_000),
+        Refuses::Finish,
+        Refuses::Head,
+        Refuses::CreateMeta,
+        Refuses::Everything,
+    ] {
         let (world, engine) = (World::new(), FakeDump::new(&sample()));
         world.bucket.refuse(refuses);
         let error = world.backup(&engine).await.unwrap_err();
         match &error {
-            Error::Destination { destination, copies, .. } => assert_eq!((destination.as_str(), copies), ("bucket", &vec!["local".to_owned()])),
+            Error::Destination { destination, copies, .. } => {
+                assert_eq!((destination.as_str(), copies), ("bucket", &vec!["local".to_owned()]))
+            }
             other => panic!("{refuses:?}: {other}"),
         }
         assert_eq!(error.kind(), ErrorKind::Store);
@@ -171,14 +239,17 @@ async fn the_run_ends_at_once_when_every_destination_has_failed() {
     let engine = FakeDump { flaw: Flaw::Hangs(30), ..FakeDump::new(&sample()) };
     world.bucket.refuse(Refuses::WriteAfter(1000));
     world.local.refuse(Refuses::WriteAfter(1000));
-    let error = tokio::time::timeout(Duration::from_secs(20), world.backup(&engine)).await.expect("not stuck").unwrap_err();
+    let error =
+        tokio::time::timeout(Duration::from_secs(20), world.backup(&engine)).await.expect("not stuck").unwrap_err();
     assert!(matches!(&error, Error::Destination { copies, .. } if copies.is_empty()), "{error}");
     assert_nothing_left(&world, &engine).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelling_and_running_out_of_time_end_everything() {
-    for (flaw, refuses) in [(Flaw::Hangs(0), Refuses::Nothing), (Flaw::Hangs(10), Refuses::Nothing), (Flaw::None, Refuses::Stalls)] {
+    for (flaw, refuses) in
+        [(Flaw::Hangs(0), Refuses::Nothing), (Flaw::Hangs(10), Refuses::Nothing), (Flaw::None, Refuses::Stalls)]
+    {
         let mut world = World::new();
         let engine = FakeDump { flaw, ..FakeDump::new(&sample()) };
         world.bucket.refuse(refuses);
@@ -218,7 +289,10 @@ async fn names_are_never_taken_twice() {
     // Somebody's object without a meta, at one destination only.
     let orphan = Key::new("daily_20251017_030001_2.dump.zst").unwrap();
     world.local.put(&orphan, "precious".into()).await.unwrap();
-    let ids = [world.backup(&engine).await.unwrap().meta.id.to_string(), world.backup(&engine).await.unwrap().meta.id.to_string()];
+    let ids = [
+        world.backup(&engine).await.unwrap().meta.id.to_string(),
+        world.backup(&engine).await.unwrap().meta.id.to_string(),
+    ];
     assert_eq!(ids, ["daily_20251017_030001", "daily_20251017_030001_3"]);
     assert_eq!(bytes(&world.local, orphan.as_str()).await, b"precious");
 }
@@ -235,7 +309,10 @@ async fn a_name_that_another_run_took_meanwhile_is_left_to_it() {
     };
     let (outcome, ()) = tokio::join!(world.backup(&engine), other);
     let error = outcome.unwrap_err();
-    assert!(matches!(&error, Error::Destination { source, .. } if matches!(**source, Error::NameTaken { .. })), "{error}");
+    assert!(
+        matches!(&error, Error::Destination { source, .. } if matches!(**source, Error::NameTaken { .. })),
+        "{error}"
+    );
     assert_eq!(bytes(&world.bucket, meta.as_str()).await, b"theirs");
 }
 
@@ -246,7 +323,12 @@ async fn the_local_copy_is_left_out_when_space_is_short() {
     *world.local.free.lock().unwrap() = Some(first.stored.bytes);
     let report = world.backup(&engine).await.unwrap();
     assert!(report.warnings.iter().any(|warning| warning.contains("no copy goes to local")), "{:?}", report.warnings);
-    let stored: Vec<_> = report.destinations.iter().filter(|destination| destination.stored).map(|destination| &destination.name).collect();
+    let stored: Vec<_> = report
+        .destinations
+        .iter()
+        .filter(|destination| destination.stored)
+        .map(|destination| &destination.name)
+        .collect();
     assert_eq!(stored, ["bucket"]);
     *world.local.free.lock().unwrap() = Some(first.stored.bytes * 2);
     assert!(world.backup(&engine).await.unwrap().warnings.is_empty());
@@ -255,7 +337,8 @@ async fn the_local_copy_is_left_out_when_space_is_short() {
 #[tokio::test(flavor = "multi_thread")]
 async fn globals_that_can_not_be_had_are_a_warning() {
     let world = World::new();
-    let engine = FakeDump { globals: None, warnings: vec!["a warning of pg_dump".to_owned()], ..FakeDump::new(&sample()) };
+    let engine =
+        FakeDump { globals: None, warnings: vec!["a warning of pg_dump".to_owned()], ..FakeDump::new(&sample()) };
     let report = world.backup(&engine).await.unwrap();
     assert!(report.meta.globals.is_none());
     assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
@@ -268,7 +351,9 @@ async fn progress_reaches_its_end() {
     let report = world.backup(&engine).await.unwrap();
     let heard = world.heard.0.lock().unwrap();
     let last = heard.iter().rev().find_map(|event| match event {
-        Event::Progress { plain_bytes, total_bytes, items, total_items, .. } => Some((*plain_bytes, *total_bytes, *items, *total_items)),
+        Event::Progress { plain_bytes, total_bytes, items, total_items, .. } => {
+            Some((*plain_bytes, *total_bytes, *items, *total_items))
+        }
         _ => None,
     });
     let bytes = report.meta.plain.bytes;

@@ -10,9 +10,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use pgkeep_archive::{Block, BlockWriter, Decoder, InnerCompression, SyntheticArchive, Toc, synthetic_entry};
-use pgkeep_dump::{Dump, DumpOutcome, DumpStream, Error, PrivateFacts, Result, ServerFacts, SourceIdentity, StreamSegment};
+use pgkeep_dump::{
+    Dump, DumpOutcome, DumpStream, Error, PrivateFacts, Result, ServerFacts, SourceIdentity, StreamSegment,
+};
 use pgkeep_storage::{
-    ByteStream, Created, Key, Location, ObjectInfo, ObjectStorage, ObjectWriter, Result as StoreResult, Storage, WriteOptions,
+    ByteStream, Created, Key, Location, ObjectInfo, ObjectStorage, ObjectWriter, Result as StoreResult, Storage,
+    WriteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -76,7 +79,9 @@ impl Drop for Counted {
 /// Rows of a table: `id TAB text LF`.
 pub(crate) fn rows(from: u64, count: u64, width: usize) -> Vec<Vec<u8>> {
     let text = |id: u64| (0..width).map(move |at| b'a' + ((id * 31 + at as u64 * 7 + id * at as u64) % 26) as u8);
-    (from..from + count).map(|id| format!("{id}\t").into_bytes().into_iter().chain(text(id)).chain(*b"\n").collect()).collect()
+    (from..from + count)
+        .map(|id| format!("{id}\t").into_bytes().into_iter().chain(text(id)).chain(*b"\n").collect())
+        .collect()
 }
 
 /// An archive with small tables, an empty one, a big one, one with a long row, large objects and sequences.
@@ -135,7 +140,11 @@ impl FakeDump {
 
 pub(crate) fn facts() -> ServerFacts {
     ServerFacts {
-        identity: SourceIdentity { system_identifier: Some("7".into()), database: "shop".into(), server: "db.example:5432".into() },
+        identity: SourceIdentity {
+            system_identifier: Some("7".into()),
+            database: "shop".into(),
+            server: "db.example:5432".into(),
+        },
         version_num: 170_011,
         version: "17.11".into(),
         size_bytes: 1 << 20,
@@ -163,6 +172,13 @@ pub(crate) fn time() -> DateTime<Utc> {
     DateTime::from_timestamp(1_760_670_001, 0).expect("in range")
 }
 
+/// Begins the next stretch of blocks.
+async fn segment(segments: &mpsc::Sender<StreamSegment>) -> Result<mpsc::Sender<Result<Block>>> {
+    let (sender, blocks) = mpsc::channel(2);
+    segments.send(StreamSegment { blocks }).await.map_err(|_| Error::Interrupted)?;
+    Ok(sender)
+}
+
 #[async_trait]
 impl Dump for FakeDump {
     fn name(&self) -> &'static str {
@@ -180,21 +196,35 @@ impl Dump for FakeDump {
         let warnings = self.warnings.clone();
         running.fetch_add(1, Ordering::SeqCst);
         let outcome = tokio::spawn(async move {
-            let (sender, receiver) = mpsc::channel(2);
             let work = async {
-                segment_sender.send(StreamSegment { blocks: receiver }).await.map_err(|_| Error::Interrupted)?;
+                let mut sender = segment(&segment_sender).await?;
                 for (number, block) in blocks.into_iter().enumerate() {
                     match flaw {
-                        Flaw::Fails(at) if number == at => return Err(Error::Timeout { what: "the dump".into(), after: std::time::Duration::from_secs(1) }),
+                        Flaw::Fails(at) if number == at => {
+                            return Err(Error::Timeout {
+                                what: "the dump".into(),
+                                after: std::time::Duration::from_secs(1),
+                            });
+                        }
                         Flaw::Lies(at) if number == at => break,
                         Flaw::Hangs(at) if number == at => std::future::pending::<()>().await,
                         Flaw::Skips(at) if number == at => continue,
                         _ => {}
                     }
+                    // Several segments, some of them empty.
+                    if number % 7 == 3 {
+                        drop(sender);
+                        segment(&segment_sender).await?;
+                        sender = segment(&segment_sender).await?;
+                    }
                     let block = Block { bytes: Counted::count(block.bytes, &held), ..block };
                     sender.send(Ok(block)).await.map_err(|_| Error::Interrupted)?;
                 }
-                Ok(DumpOutcome { pg_dump_version: "pg_dump (PostgreSQL) 17.11".into(), snapshot_time: time(), warnings })
+                Ok(DumpOutcome {
+                    pg_dump_version: "pg_dump (PostgreSQL) 17.11".into(),
+                    snapshot_time: time(),
+                    warnings,
+                })
             };
             let outcome = tokio::select! {
                 () = cancel.cancelled() => Err(Error::Interrupted),
@@ -297,7 +327,13 @@ impl Storage for FlakyStorage {
         let refuses = if is_archive(key) { *self.refuses.lock().unwrap() } else { Refuses::Nothing };
         self.open.fetch_add(1, Ordering::SeqCst);
         let open = Open(Arc::clone(&self.open));
-        Ok(Box::new(FlakyWriter { inner, refuses, error: Arc::new(Mutex::new(Some(self.error()))), written: 0, _open: open }))
+        Ok(Box::new(FlakyWriter {
+            inner,
+            refuses,
+            error: Arc::new(Mutex::new(Some(self.error()))),
+            written: 0,
+            _open: open,
+        }))
     }
     async fn create(&self, key: &Key, bytes: Bytes) -> StoreResult<Created> {
         if key.as_str().ends_with(".meta") {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use pgkeep_archive::{DataOffset, Decoder, Event, InnerCompression, SyntheticArchive, Toc};
-use pgkeep_core::{AdoptOptions, BackupSource, CatalogEntry, Error, ErrorKind, ExportOptions, PlainArchive, VerifyDepth, VerifyReport};
+use pgkeep_core::{
+    AdoptOptions, BackupSource, CatalogEntry, Error, ErrorKind, ExportOptions, PlainArchive, VerifyDepth, VerifyReport,
+};
 use pgkeep_storage::{Key, StorageExt};
 
 use crate::fake::{FakeDump, Refuses, rows, sample, table};
@@ -73,7 +75,13 @@ async fn some_tables_are_read_alone() {
         (vec![12], vec![("orders", rows(0, 4000, 100).concat())]),
         (vec![15, 10], vec![("small", rows(0, 10, 20).concat()), ("last", rows(0, 100, 30).concat())]),
         (vec![11], vec![("nothing", Vec::new())]),
-        (vec![13, 14], vec![("wide", [rows(0, 3, 10), rows(3, 1, 100_000), rows(4, 3, 10)].concat().concat()), ("BLOBS", Vec::new())]),
+        (
+            vec![13, 14],
+            vec![
+                ("wide", [rows(0, 3, 10), rows(3, 1, 100_000), rows(4, 3, 10)].concat().concat()),
+                ("BLOBS", Vec::new()),
+            ],
+        ),
         (vec![], vec![]),
     ] {
         let reduced = all(source.open_entries(&wanted, 2).await.unwrap()).await.unwrap();
@@ -84,7 +92,9 @@ async fn some_tables_are_read_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_archives_are_read_whatever_they_are_compressed_with() {
-    for (inner, outer) in [(InnerCompression::None, true), (InnerCompression::Gzip, false), (InnerCompression::Zstd, true)] {
+    for (inner, outer) in
+        [(InnerCompression::None, true), (InnerCompression::Gzip, false), (InnerCompression::Zstd, true)]
+    {
         let mut archive = SyntheticArchive::new(16, inner);
         table(&mut archive, 1, "t", &rows(0, 1000, 50));
         table(&mut archive, 2, "u", &rows(0, 10, 50));
@@ -214,7 +224,12 @@ async fn an_adopted_archive_is_a_backup_like_any_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_archive_is_not_adopted() {
     let world = World::new();
-    for (name, content) in [("a.dump", &b"CREATE TABLE t ();\n"[..]), ("b.dump.gz", &gzip(b"x")), ("c.dump", b""), ("d.dump", &sample().bytes()[..5000])] {
+    for (name, content) in [
+        ("a.dump", &b"CREATE TABLE t ();\n"[..]),
+        ("b.dump.gz", &gzip(b"x")),
+        ("c.dump", b""),
+        ("d.dump", &sample().bytes()[..5000]),
+    ] {
         world.local.put(&Key::new(name).unwrap(), content.to_vec().into()).await.unwrap();
         let error = world.keeper.adopt(0, &Key::new(name).unwrap(), &AdoptOptions::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged, "{name}: {error}");

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use chrono::{DateTime, Utc};
 use pgkeep_compress::Compression;
 use pgkeep_core::{
-    BackupClass, BackupOptions, BackupReport, Catalog, CatalogEntry, Clock, Destination, Keeper, Layout, LockOptions, Meta, Result,
+    BackupClass, BackupOptions, BackupReport, Catalog, CatalogEntry, Clock, Destination, Keeper, Layout, LockOptions,
+    Meta, Result,
 };
 use pgkeep_metrics::{Event, Observer};
 use pgkeep_storage::{Key, StorageExt};
