@@ -22,7 +22,7 @@ use crate::wire::Access;
 use narrator::Narrator;
 
 pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
-    let reporter = &context.reporter;
+    let (reporter, settings) = (&context.reporter, &context.settings);
     let begun = Instant::now();
     let class = args.class.class();
     reporter.banner(Level::Info, "Database Backup Started");
@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
 
     let dump = what(context, args)?;
     let options = options(context, args, class, &dump)?;
-    let settings = context.connect_settings()?;
+    let connection = context.connect_settings()?;
     let access = match (args.dry_run, args.no_upload) {
         (true, _) => Access::Read,
         (false, true) => Access::WriteLocal,
@@ -41,7 +41,12 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
     if args.no_upload {
         keeper.destinations.retain(|destination| destination.name == LOCAL);
     }
-    let engine = context.engine(settings, dump.selection).await?;
+    let engine = context.engine(connection, dump.selection).await?;
+    for variable in [&variable::NOTIFICATION_EMAIL, &variable::CLOUDWATCH_NAMESPACE] {
+        if let Some(found) = settings.layers.get(variable) {
+            reporter.info(format!("{} has no effect yet: this version sends neither mail nor metrics", found.origin));
+        }
+    }
     reporter.info("Environment validation complete");
 
     let narrator = Arc::new(Narrator::new(Arc::clone(reporter), class));
@@ -51,7 +56,14 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
         for warning in &plan.warnings {
             reporter.warn(warning);
         }
-        return Ok(Done::new(plan_text(&plan), "plan", json!(plan)).with("dry_run", json!(true)));
+        let document = json!({
+            "id": plan.id,
+            "file": plan.file,
+            "database_bytes": plan.database_bytes,
+            "destinations": plan.destinations.iter().map(|(name, location)| json!({"name": name, "location": location})).collect::<Vec<_>>(),
+            "retention": documents::plans(&plan.retention),
+        });
+        return Ok(Done::new(plan_text(&plan), "plan", document).with("dry_run", json!(true)));
     }
     let report = keeper.backup(&engine, &options).await?;
     tell(context, &report, &narrator);
@@ -60,8 +72,8 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
     }
     Ok(Done::new("", "backup", documents::meta(&report.meta))
         .with("destinations", json!(report.destinations))
-        .with("replicated", json!(report.replicated))
-        .with("pruned", json!(report.pruned)))
+        .with("replicated", documents::replicated(&report.replicated))
+        .with("pruned", report.pruned.as_ref().map_or(serde_json::Value::Null, documents::prune)))
 }
 
 /// What of the database is dumped, and what `PGDUMP_OPTIONS` says beside that.

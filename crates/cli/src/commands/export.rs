@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Done> {
     };
     context.reporter.info(format!(
         "Exported {}: data of {}, {}",
-        chosen.source.key,
+        chosen.source()?.key,
         count(report.tables, "table"),
         size(report.plain_bytes)
     ));
@@ -43,7 +43,7 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Done> {
 
 async fn to_pipe(chosen: &Chosen, options: &ExportOptions) -> Result<ExportReport> {
     let mut stdout = tokio::io::stdout();
-    Ok(chosen.keeper.export(&chosen.source, options, &mut stdout).await?)
+    Ok(chosen.keeper.export(&chosen.source()?, options, &mut stdout).await?)
 }
 
 /// The file appears under its name when it is whole.
@@ -52,7 +52,7 @@ async fn to_file(chosen: &Chosen, options: &ExportOptions, path: &Path) -> Resul
     let folder = path.parent().unwrap_or(Path::new("/"));
     let partial = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let mut file = tokio::fs::File::from_std(partial.reopen().map_err(failed)?);
-    let report = chosen.keeper.export(&chosen.source, options, &mut file).await?;
+    let report = chosen.keeper.export(&chosen.source()?, options, &mut file).await?;
     file.flush().await.map_err(failed)?;
     file.sync_all().await.map_err(failed)?;
     partial.persist(path).map_err(|error| failed(error.error))?;

@@ -78,13 +78,13 @@ pub(super) fn places(entry: &CatalogEntry) -> String {
     entry.copies.iter().map(place).collect::<Vec<_>>().join(",")
 }
 
-/// The newest proof: how, and when if it was good.
+/// The most thorough good proof and its day; or the newest bad one, if no copy is good.
 fn proof(entry: &CatalogEntry) -> String {
-    match entry.proofs.first() {
-        None => "-".to_owned(),
-        Some(proof) if proof.outcome == ProofOutcome::Good => {
-            format!("{}:{}", proof.kind.word(), proof.at.format("%Y-%m-%d"))
-        }
-        Some(proof) => format!("{}:BAD", proof.kind.word()),
+    let bad = entry.proofs.iter().find(|proof| proof.outcome == ProofOutcome::Bad);
+    if let Some(bad) = bad.filter(|_| !entry.good()) {
+        return format!("{}:BAD", bad.kind.word());
     }
+    let good = entry.proofs.iter().filter(|proof| proof.outcome == ProofOutcome::Good);
+    let best = good.max_by_key(|proof| (proof.kind, proof.at));
+    best.map_or_else(|| "-".to_owned(), |proof| format!("{}:{}", proof.kind.word(), proof.at.format("%Y-%m-%d")))
 }

@@ -5,22 +5,48 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use pgkeep_core::{BackupClass, BackupSource, Catalog, CatalogEntry, Destination, Keeper, Layout, Pick};
-use pgkeep_storage::{Key, StorageExt};
+use pgkeep_storage::{Key, Storage, StorageExt};
 
 use super::Context;
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
-use crate::wire::Access;
+use crate::settings::LOCAL;
+use crate::wire::{Access, BUCKET};
 
 /// A backup that was chosen.
 #[derive(Debug)]
 pub(super) struct Chosen {
     /// The keeper of the repository it lies in.
     pub(super) keeper: Keeper,
-    /// Its entry there; `None` for a foreign archive.
-    pub(super) entry: Option<CatalogEntry>,
-    /// What is read.
-    pub(super) source: BackupSource,
+    /// What it is.
+    pub(super) backup: Backup,
+}
+
+/// What was chosen.
+#[derive(Debug)]
+pub(super) enum Backup {
+    /// A backup of the repository.
+    Catalogued(CatalogEntry),
+    /// An archive without a meta.
+    Foreign(BackupSource),
+}
+
+impl Chosen {
+    /// Its entry in the catalog, if it has one.
+    pub(super) fn entry(&self) -> Option<&CatalogEntry> {
+        match &self.backup {
+            Backup::Catalogued(entry) => Some(entry),
+            Backup::Foreign(_) => None,
+        }
+    }
+
+    /// The copy that is read.
+    pub(super) fn source(&self) -> Result<BackupSource> {
+        match &self.backup {
+            Backup::Catalogued(entry) => Ok(BackupSource::nearest(&self.keeper, entry)?),
+            Backup::Foreign(source) => Ok(source.clone()),
+        }
+    }
 }
 
 /// A choice within a catalog.
@@ -51,8 +77,10 @@ impl Context {
                 let catalog = Catalog::load(&keeper).await?;
                 self.tell_of(&catalog);
                 let entry = catalog.pick(&pick_of(name, class, before))?.clone();
-                let source = BackupSource::nearest(&keeper, &entry)?;
-                Ok(Chosen { keeper, entry: Some(entry), source })
+                if name.is_none() {
+                    self.tell_of_passed_over(&catalog, &entry, class, before);
+                }
+                Ok(Chosen { keeper, backup: Backup::Catalogued(entry) })
             }
         }
     }
@@ -61,7 +89,8 @@ impl Context {
         let parsed =
             url::Url::parse(url).map_err(|error| Failure::settings(format!("the URL can't be understood: {error}")))?;
         if parsed.scheme() == "file" {
-            return self.at_path(parsed.path()).await;
+            let path = parsed.to_file_path().ok().and_then(|path| path.into_os_string().into_string().ok());
+            return self.at_path(&path.ok_or_else(|| Failure::settings("a file:// URL needs an absolute path"))?).await;
         }
         let path = parsed.path().trim_matches('/');
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
@@ -74,7 +103,7 @@ impl Context {
         parent.set_path(&format!("/{folder}"));
         let storage = self.store(&parent).await?;
         let word = folder.rsplit('/').next().unwrap_or_default();
-        self.at(Destination { layout: Layout::Flat, ..destination(storage) }, word, file).await
+        self.at(self.destination(storage), word, file).await
     }
 
     async fn at_path(&self, path: &str) -> Result<Chosen> {
@@ -88,7 +117,7 @@ impl Context {
         })?;
         let word = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let storage = pgkeep_storage::DiskStorage::open(&folder)?;
-        self.at(destination(Arc::new(storage)), &word, file).await
+        self.at(self.destination(Arc::new(storage)), &word, file).await
     }
 
     /// The backup, or else the foreign archive, named `file` at a destination; `folder` is the word of the folder it is in.
@@ -96,17 +125,56 @@ impl Context {
         let storage = Arc::clone(&destination.storage);
         let keeper = self.keeper_of(vec![destination]);
         let catalog = Catalog::load(&keeper).await?;
+        let key = Key::new(file)?;
         match catalog.pick(&Pick::Name(format!("{folder}/{file}"))) {
-            Ok(entry) => {
-                let source = BackupSource::nearest(&keeper, entry)?;
-                Ok(Chosen { entry: Some(entry.clone()), keeper, source })
+            // Names are taken without extension, but a file that is there under the very name typed is the one meant.
+            Ok(entry) if entry.meta.backup_file == file || !storage.exists(&key).await? => {
+                Ok(Chosen { backup: Backup::Catalogued(entry.clone()), keeper })
             }
-            Err(not_found) => {
-                let key = Key::new(file)?;
-                if !storage.exists(&key).await? {
-                    return Err(not_found.into());
-                }
-                Ok(Chosen { keeper, entry: None, source: BackupSource::foreign(storage, key) })
+            Err(not_found) if !storage.exists(&key).await? => Err(not_found.into()),
+            _ => Ok(Chosen { keeper, backup: Backup::Foreign(BackupSource::foreign(storage, key)) }),
+        }
+    }
+
+    /// Somewhere that was typed. If it is one of the places that are set, it has that one's name, so that proofs count there.
+    fn destination(&self, storage: Arc<dyn Storage>) -> Destination {
+        let location = storage.location().to_string();
+        let lies_in =
+            |root: &str| location.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let local = self.settings.local.as_ref().and_then(|local| std::fs::canonicalize(&local.path).ok());
+        let name = if local.is_some_and(|path| lies_in(&format!("file://{}", path.display()))) {
+            LOCAL.to_owned()
+        } else if self.settings.remote.as_ref().is_some_and(|remote| lies_in(remote.url.as_str().trim_end_matches('/')))
+        {
+            BUCKET.to_owned()
+        } else {
+            location.clone()
+        };
+        Destination {
+            name,
+            storage,
+            layout: Layout::Flat,
+            required: true,
+            storage_classes: std::collections::BTreeMap::new(),
+            rank: 0,
+        }
+    }
+
+    /// Tells of newer backups that were not taken because no copy of them is good.
+    fn tell_of_passed_over(
+        &self,
+        catalog: &Catalog,
+        chosen: &CatalogEntry,
+        class: Option<BackupClass>,
+        before: Option<DateTime<Utc>>,
+    ) {
+        let newer = catalog.own().take_while(|entry| entry.meta.id != chosen.meta.id);
+        for entry in newer {
+            let meta = &entry.meta;
+            let fits = class.map_or(meta.backup_type != BackupClass::PreRestore, |class| meta.backup_type == class);
+            if fits && before.is_none_or(|time| meta.snapshot_time <= time) && !entry.good() {
+                let message = format!("{} is newer, but no copy of it is good: {} is taken", meta.id, chosen.meta.id);
+                self.reporter.warn(message);
             }
         }
     }
@@ -120,16 +188,5 @@ impl Context {
             self.reporter
                 .warn(format!("{} at {} can't be read: {}", unreadable.key, unreadable.destination, unreadable.reason));
         }
-    }
-}
-
-fn destination(storage: Arc<dyn pgkeep_storage::Storage>) -> Destination {
-    Destination {
-        name: "given".to_owned(),
-        storage,
-        layout: Layout::Flat,
-        required: true,
-        storage_classes: std::collections::BTreeMap::new(),
-        rank: 0,
     }
 }

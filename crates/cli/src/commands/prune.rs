@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Context, Done};
 use crate::args::PruneArgs;
 use crate::failure::Result;
-use crate::render::{size, tables};
+use crate::render::{json as documents, size, tables};
 use crate::wire::Access;
 
 pub(super) async fn run(context: &Context, args: &PruneArgs) -> Result<Done> {
@@ -16,7 +16,7 @@ pub(super) async fn run(context: &Context, args: &PruneArgs) -> Result<Done> {
         let catalog = Catalog::load(&keeper).await?;
         context.tell_of(&catalog);
         let plans = keeper.plan_prune(&catalog, &settings.policy);
-        return Ok(Done::new(text(&plans), "plans", json!(plans)).with("dry_run", json!(true)));
+        return Ok(Done::new(text(&plans), "plans", documents::plans(&plans)).with("dry_run", json!(true)));
     }
     let keeper = context.keeper(Access::Write).await?;
     let lock = LockOptions { wait: settings.wait, ..LockOptions::new("prune") };
@@ -25,7 +25,7 @@ pub(super) async fn run(context: &Context, args: &PruneArgs) -> Result<Done> {
         context.reporter.warn(warning);
     }
     context.reporter.info(summary(report.removed, report.freed_bytes, report.swept));
-    Ok(Done::new(text(&report.plans), "prune", json!(report)))
+    Ok(Done::new(text(&report.plans), "prune", documents::prune(&report)))
 }
 
 /// One line about what was removed.

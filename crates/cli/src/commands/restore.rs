@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use pgkeep_compress::Compression;
-use pgkeep_core::{BackupClass, BackupOptions, CatalogEntry, Keeper, LockOptions, Proof, ProofKind, ProofOutcome};
+use pgkeep_core::{
+    BackupClass, BackupOptions, BackupSource, CatalogEntry, Keeper, LockOptions, Proof, ProofKind, ProofOutcome,
+};
 use pgkeep_dump::{ConnectSettings, Selection};
 use pgkeep_metrics::{Event, Observer};
 use pgkeep_restore::{RestorePlan, RestoreReport, RestoreRequest, Restorer, Snapshot, TableName, Target};
@@ -36,7 +38,8 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
     // 1: find and show the backup
     let access = if args.dry_run { Access::Read } else { Access::Write };
     let chosen = choose(context, args).await?;
-    told::backup(context, &chosen);
+    let source = chosen.source()?;
+    told::backup(context, &chosen, &source);
 
     // 2: the plan
     let repository = context.keeper(access).await;
@@ -44,7 +47,20 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
         repository.as_ref().ok().and_then(|keeper| keeper.destinations.first()).map(|first| Arc::clone(&first.storage));
     let narrator = Arc::new(told::Narrator(Arc::clone(reporter)));
     let restorer = Restorer { observer: narrator, ..context.restorer(settings.clone(), journal).await? };
-    let request = request(context, args, &chosen)?;
+    let mut request = request(context, args, source)?;
+    if let (Ok(keeper), false) = (&repository, args.in_place)
+        && let Some(source) = keeper.source().await?
+    {
+        let target = args.target_db.as_deref().unwrap_or(settings.database());
+        if source.identity.database != target {
+            // Its snapshot has no place among another database's backups; what is there is kept by the swap.
+            reporter.detail(format!(
+                "no pre-restore snapshot of {target}: the repository is that of {}",
+                source.identity.database
+            ));
+            request.skip_snapshot = true;
+        }
+    }
     let plan = restorer.plan(&request).await?;
     for warning in &plan.warnings {
         reporter.warn(warning);
@@ -82,7 +98,7 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
 
     // 8: what came of it
     // Some tables prove nothing about the others.
-    if let Some(entry) = &chosen.entry
+    if let Some(entry) = chosen.entry()
         && plan.tables.is_empty()
     {
         keep_proof(context, &chosen.keeper, entry, &report).await;
@@ -102,7 +118,8 @@ async fn choose(context: &Context, args: &RestoreArgs) -> Result<Chosen> {
     }
     let chosen = context.choose(args.backup.as_deref(), args.class, args.before, Access::Read).await?;
     if args.latest {
-        context.reporter.info(format!("Latest backup: {}/{}", chosen.source.storage.location(), chosen.source.key));
+        let source = chosen.source()?;
+        context.reporter.info(format!("Latest backup: {}/{}", source.storage.location(), source.key));
     }
     if args.before.is_some() {
         context
@@ -112,7 +129,7 @@ async fn choose(context: &Context, args: &RestoreArgs) -> Result<Chosen> {
     Ok(chosen)
 }
 
-fn request(context: &Context, args: &RestoreArgs, chosen: &Chosen) -> Result<RestoreRequest> {
+fn request(context: &Context, args: &RestoreArgs, source: BackupSource) -> Result<RestoreRequest> {
     let target = match (&args.target_db, args.in_place) {
         (Some(name), _) => Target::Database { name: name.clone(), replace: args.replace_target },
         (None, true) => Target::InPlace,
@@ -127,7 +144,7 @@ fn request(context: &Context, args: &RestoreArgs, chosen: &Chosen) -> Result<Res
         no_owner: args.no_owner,
         no_acl: args.no_acl,
         force: args.accept_differences,
-        ..RestoreRequest::new(chosen.source.clone(), target)
+        ..RestoreRequest::new(source, target)
     })
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use pgkeep_core::{BackupSource, Catalog, CatalogEntry, Keeper, VerifyDepth, VerifyReport};
+use pgkeep_core::{BackupSource, Catalog, CatalogEntry, VerifyDepth, VerifyReport};
 use pgkeep_metrics::{Event, Observer, Stage};
 use serde_json::{Value, json};
 
-use super::pick::Chosen;
+use super::pick::{Backup, Chosen};
 use super::{Context, Done};
 use crate::args::VerifyArgs;
 use crate::failure::{Failure, Result};
@@ -18,9 +18,10 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
     let depth = args.depth.depth();
     let mut rows = Vec::new();
     let mut reports = Vec::new();
-    let mut problems = Vec::new();
-    for Chosen { keeper, entry, source } in chosen(context, args).await? {
-        let Some(entry) = entry else {
+    let (mut copies, mut damaged) = (0_u64, Vec::new());
+    for Chosen { keeper, backup } in chosen(context, args).await? {
+        let Backup::Catalogued(entry) = backup else {
+            let Backup::Foreign(source) = backup else { continue };
             reports.push(verify_foreign(context, &source).await?);
             rows.push([
                 source.key.to_string(),
@@ -41,14 +42,17 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
                 VerifyDepth::Deep => format!("{}, {}", count(report.tables, "table"), count(report.rows, "row")),
             };
             rows.push([report.id.clone(), report.destination.clone(), word(depth).to_owned(), result.to_owned(), what]);
-            for finding in &report.findings {
-                problems
-                    .push(format!("{} at {}: {}: {}", report.id, report.destination, finding.subject, finding.problem));
+            copies += 1;
+            if !report.findings.is_empty() {
+                damaged.push(format!("{} at {}", report.id, report.destination));
             }
             reports.push(json!(report));
         }
     }
-    let failure = (!problems.is_empty()).then(|| Failure::new(Code::Damaged, problems.join("; ")));
+    let failure = (!damaged.is_empty()).then(|| {
+        let of = count(copies, "copy");
+        Failure::new(Code::Damaged, format!("{} of {of} damaged: {}", damaged.len(), damaged.join(", ")))
+    });
     let text = if rows.is_empty() {
         String::new()
     } else {
@@ -73,12 +77,8 @@ async fn chosen(context: &Context, args: &VerifyArgs) -> Result<Vec<Chosen>> {
     if catalog.own().next().is_none() {
         return Err(Failure::new(Code::NothingMatched, "there are no backups to verify"));
     }
-    catalog.own().map(|entry| one(&keeper, entry)).collect()
-}
-
-fn one(keeper: &Keeper, entry: &CatalogEntry) -> Result<Chosen> {
-    let source = BackupSource::nearest(keeper, entry)?;
-    Ok(Chosen { keeper: keeper.clone(), entry: Some(entry.clone()), source })
+    let chosen = |entry: &CatalogEntry| Chosen { keeper: keeper.clone(), backup: Backup::Catalogued(entry.clone()) };
+    Ok(catalog.own().map(chosen).collect())
 }
 
 /// A foreign archive has nothing to be compared with: it is read to its end.

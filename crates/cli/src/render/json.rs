@@ -1,7 +1,7 @@
 //! The JSON document: one per run, versioned, also on failure.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use pgkeep_core::{CatalogEntry, Proof};
+use pgkeep_core::{CatalogEntry, Proof, PruneReport, ReplicateReport, RetentionPlan};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -135,6 +135,28 @@ pub(crate) fn meta(meta: &pgkeep_core::Meta) -> Value {
         "warnings": meta.warnings,
         "tool_version": meta.tool_version,
     })
+}
+
+/// Retention's plan for each destination.
+pub(crate) fn plans(plans: &[(String, RetentionPlan)]) -> Value {
+    let plan = |(destination, plan): &(String, RetentionPlan)| json!({"destination": destination, "decisions": plan.decisions});
+    Value::Array(plans.iter().map(plan).collect())
+}
+
+/// What a prune did.
+pub(crate) fn prune(report: &PruneReport) -> Value {
+    json!({
+        "removed": report.removed,
+        "freed_bytes": report.freed_bytes,
+        "swept": report.swept,
+        "plans": plans(&report.plans),
+    })
+}
+
+/// Copies that were made good.
+pub(crate) fn replicated(report: &ReplicateReport) -> Value {
+    let copy = |(id, destination): &(String, String)| json!({"id": id, "destination": destination});
+    Value::Array(report.copied.iter().map(copy).collect())
 }
 
 fn proof(proof: &Proof) -> Value {

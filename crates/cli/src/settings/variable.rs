@@ -91,6 +91,11 @@ variables! {
     Plain ENCRYPT_TO "BACKUP_ENCRYPT_TO" "encrypt_to"
         "Encryption; this version has none and refuses to run if it is asked for.";
 
+    Plain NOTIFICATION_EMAIL "NOTIFICATION_EMAIL" "notification_email"
+        "Who hears of failures; this version sends nothing and says so in the log.";
+    Plain CLOUDWATCH_NAMESPACE "CLOUDWATCH_NAMESPACE" "cloudwatch_namespace"
+        "The namespace of metrics; this version sends none and says so in the log.";
+
     Plain LOG_FILE "LOG_FILE" "log_file"
         "The log; /var/log/backups.log by default, restores in restores.log beside it, none writes none.";
     Plain CONFIG "PGKEEP_CONFIG" ""

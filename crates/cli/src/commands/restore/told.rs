@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::Utc;
+use pgkeep_core::BackupSource;
 use pgkeep_metrics::{Event, Observer, Stage};
 use pgkeep_restore::{RestorePlan, RestoreReport};
 
@@ -13,12 +14,12 @@ use crate::render::{ago, count, elapsed, short_size, size};
 use crate::reporter::Reporter;
 
 /// Which backup, how old, how well proven.
-pub(super) fn backup(context: &Context, chosen: &Chosen) {
+pub(super) fn backup(context: &Context, chosen: &Chosen, source: &BackupSource) {
     let reporter = &context.reporter;
     reporter.banner(Level::Info, "Backup Information:");
-    reporter.info(format!("File: {}", chosen.source.key.name()));
-    reporter.info(format!("Read From: {}", chosen.source.place));
-    let Some(entry) = &chosen.entry else {
+    reporter.info(format!("File: {}", source.key.name()));
+    reporter.info(format!("Read From: {}", source.place));
+    let Some(entry) = chosen.entry() else {
         reporter.info("It has no meta: it is counted while it is loaded, and there is nothing to compare it with");
         return;
     };
