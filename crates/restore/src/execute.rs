@@ -40,12 +40,28 @@ impl Restorer {
             Method::Tables => Box::pin(run.tables()).await,
         };
         if outcome.is_err() {
-            for message in run.warnings {
+            for message in std::mem::take(&mut run.warnings) {
                 self.observer.notice(&Event::Warning { message });
             }
         }
-        unlock(run.maintenance, &plan.database).await;
+        let Run { maintenance, connect, note, .. } = run;
+        unlock(maintenance, &plan.database).await;
+        if outcome.is_ok() {
+            self.close_notes(&connect.server(), &plan.database, note).await;
+        }
         outcome
+    }
+
+    /// The restore has succeeded: neither its note nor an earlier one about a half-filled database means anything now.
+    /// Its own goes last, and with it the last thing this restore does.
+    async fn close_notes(&self, server: &str, database: &str, own: Option<Key>) {
+        let storage = self.journal.as_deref();
+        for (key, note) in journal::read(storage, server, database).await.unwrap_or_default() {
+            if note.act == Act::InPlace && Some(&key) != own.as_ref() {
+                journal::clear(storage, Some(&key)).await;
+            }
+        }
+        journal::clear(storage, own.as_ref()).await;
     }
 
     /// Stops waiting for `work` when the run is cancelled.
@@ -70,6 +86,8 @@ struct Run<'a> {
     times: StageTimes,
     warnings: Vec<String>,
     begun: Instant,
+    /// What was noted in the repository, until the end is told.
+    note: Option<Key>,
 }
 
 impl<'a> Run<'a> {
@@ -91,8 +109,16 @@ impl<'a> Run<'a> {
             return Err(Error::Busy { database: plan.database.clone() });
         }
         let connect = pinned(&maintenance, &plan.database);
-        let mut run =
-            Self { restorer, plan, maintenance, connect, times: StageTimes::default(), warnings: Vec::new(), begun };
+        let mut run = Self {
+            restorer,
+            plan,
+            maintenance,
+            connect,
+            times: StageTimes::default(),
+            warnings: Vec::new(),
+            begun,
+            note: None,
+        };
         let recovery = restorer.recover_locked(&mut run.maintenance, &plan.database).await?;
         run.tell(recovery);
         run.check_target().await?;
@@ -289,18 +315,16 @@ impl<'a> Run<'a> {
             comment: Comment::Set(comment),
         };
         let note = self.note(Act::Swap, Some(oid), snapshot.clone());
-        let key = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
+        self.note = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
         // From here on it is a matter of a moment, and half of it would be worse than all of it.
         let exchanged = exchange.run(&self.connect, &*self.restorer.observer).await;
         if exchanged.is_err() {
-            journal::clear(self.restorer.journal.as_deref(), key.as_ref()).await;
+            journal::clear(self.restorer.journal.as_deref(), self.note.as_ref()).await;
         }
         exchanged?;
         self.times.swap += begun.elapsed();
         self.restorer.observer.notice(&Event::StageFinished { stage: Stage::Swap, elapsed: self.times.swap });
-        let report = self.report(filled, snapshot, plan.kept_as.clone()).await;
-        self.close_notes(key).await;
-        report
+        self.report(filled, snapshot, plan.kept_as.clone()).await
     }
 
     async fn await_snapshot(&self, snapshot: Option<Snapshotting>) -> Result<Option<String>> {
@@ -332,16 +356,14 @@ impl<'a> Run<'a> {
         }
         let snapshot = self.await_snapshot(snapshot.map(tokio::spawn)).await?;
         let note = self.note(Act::InPlace, None, snapshot.clone());
-        let key = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
+        self.note = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
         let left = self.restorer.unless_cancelled(in_place::empty(&self.connect)).await?;
         for line in left {
             self.warn(line);
         }
         let lists = plan.lists.lists.clone();
         let filled = self.fill(&plan.database, &lists).await?;
-        let report = self.report(filled, snapshot, None).await;
-        self.close_notes(key).await;
-        report
+        self.report(filled, snapshot, None).await
     }
 
     /// Tables are added to the database.
@@ -372,18 +394,6 @@ impl<'a> Run<'a> {
             new_oid,
             kept_as: self.plan.kept_as.clone(),
             snapshot,
-        }
-    }
-
-    /// The end has been told: neither this note nor an earlier one about a half-filled database means anything now.
-    async fn close_notes(&self, key: Option<Key>) {
-        let storage = self.restorer.journal.as_deref();
-        journal::clear(storage, key.as_ref()).await;
-        let earlier = journal::read(storage, &self.connect.server(), &self.plan.database).await.unwrap_or_default();
-        for (key, note) in earlier {
-            if note.act == Act::InPlace {
-                journal::clear(storage, Some(&key)).await;
-            }
         }
     }
 

@@ -13,6 +13,7 @@
 mod analyze;
 mod columns;
 mod database;
+mod draft;
 mod error;
 mod execute;
 mod fill;
@@ -30,6 +31,7 @@ mod pieces;
 mod plan;
 mod planning;
 mod proof;
+mod proof_catalog;
 mod recovery;
 mod report;
 mod request;

@@ -95,7 +95,7 @@ impl Observer for Hold {
             // Not for ever: a test that has failed lets nobody go.
             let since = Instant::now();
             tokio::task::block_in_place(|| {
-                while !self.let_go.load(Ordering::Relaxed) && since.elapsed() < Duration::from_secs(60) {
+                while !self.let_go.load(Ordering::Relaxed) && since.elapsed() < Duration::from_secs(50) {
                     std::thread::sleep(Duration::from_millis(10));
                 }
             });
@@ -173,12 +173,12 @@ async fn cut_off_while_names_are_exchanged_it_is_all_or_nothing() {
     live.psql("CREATE TABLE t AS SELECT 'backed up' AS word");
     let bench = Bench::new().await;
     let backup = bench.backup(&live.url()).await;
-    let (mut done, mut undone) = (0, 0);
-    for round in 0..12 {
+    let mut done = 0;
+    for delay in [0, 5, 10, 20, 40, 80, 120, 200, 400, 60_000] {
         live.psql("UPDATE t SET word = 'present'");
         let mut restorer = bench.restorer(&live.url());
         let cut = CancellationToken::new();
-        restorer.observer = Arc::new(Later(cut.clone(), Duration::from_millis(round * 8)));
+        restorer.observer = Arc::new(Later(cut.clone(), Duration::from_millis(delay)));
         let plan = restorer.plan(&request(&backup, Target::Live)).await.unwrap();
         let ended = tokio::select! {
             report = restorer.execute(&plan, None) => Some(report.unwrap()),
@@ -190,9 +190,11 @@ async fn cut_off_while_names_are_exchanged_it_is_all_or_nothing() {
         let stories: Vec<_> = recovery.leftovers.iter().map(|leftover| leftover.story.as_str()).collect();
         if word.trim() == "backed up" {
             done += 1;
-            assert!(ended.is_some() || stories.iter().any(|story| story.contains("it is done")), "{stories:?}");
+            // Cut off at its very last step, it has nothing more to tell than what is kept.
+            assert!(stories.iter().all(|story| story.contains("it is done")), "{stories:?}");
+            let kept = bench.restorer(&live.url()).kept_databases().await.unwrap();
+            assert!(kept.iter().any(|kept| Some(&kept.name) == plan.kept_as.as_ref()), "{kept:?}");
         } else {
-            undone += 1;
             assert!(ended.is_none());
             assert!(stories.iter().any(|story| story.contains("is as it was")), "{stories:?}");
         }
@@ -200,7 +202,7 @@ async fn cut_off_while_names_are_exchanged_it_is_all_or_nothing() {
         // Said once.
         assert_eq!(bench.restorer(&live.url()).leftovers(None).await.unwrap().leftovers, []);
     }
-    assert!(done > 0 && undone > 0, "{done} done, {undone} undone");
+    assert!(done > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
