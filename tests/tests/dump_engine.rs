@@ -357,7 +357,7 @@ async fn what_is_lost_without_a_word_gets_one() {
 }
 
 async fn engine_warnings(database: &ScratchDatabase<'_>) -> Vec<String> {
-    engine(&database.url(), &[]).await.facts().await.unwrap().warnings
+    engine(&database.url(), &[]).await.facts().await.expect("the server answers").warnings
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -375,7 +375,10 @@ async fn globals_with_and_without_passwords_and_privileges() {
         let super_engine = engine(&database.url(), &[]).await;
 
         let without = super_engine.globals(cancel()).await.unwrap();
-        assert_eq!(PrivateFacts::from_globals(&without).unwrap().unwrap().database_settings, [note.clone()]);
+        assert_eq!(
+            PrivateFacts::from_globals(&without).unwrap().unwrap().database_settings,
+            std::slice::from_ref(&note)
+        );
         let text = String::from_utf8(without.to_vec()).unwrap();
         assert!(
             text.contains(&format!("CREATE ROLE {role};"))
@@ -414,7 +417,7 @@ async fn globals_with_and_without_passwords_and_privileges() {
 }
 
 fn comments(text: &str) -> String {
-    text.lines().filter(|line| line.starts_with("--")).map(|line| format!("{line}\n")).collect()
+    text.split_inclusive('\n').filter(|line| line.starts_with("--")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
