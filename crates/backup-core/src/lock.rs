@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Destination, Error, Keeper, Result, objects};
 
 /// The lease that [`LockOptions::new`] sets.
-const LEASE: Duration = Duration::from_secs(300);
+const LEASE: Duration = Duration::from_mins(5);
 /// Epochs that are left for people to look at.
 const EPOCHS_KEPT: usize = 3;
 
@@ -347,9 +347,8 @@ async fn renew(epochs: Epochs, epoch: Epoch, number: Arc<AtomicU64>, lease: Dura
                 number.store(next, Ordering::SeqCst);
                 renewed = began;
             }
-            Ok(Ok(false)) => return lost.cancel(),
             Ok(Err(_)) | Err(_) if renewed.elapsed() < lease => {}
-            Ok(Err(_)) | Err(_) => return lost.cancel(),
+            Ok(Ok(false) | Err(_)) | Err(_) => return lost.cancel(),
         }
     }
 }

@@ -138,7 +138,7 @@ impl Keeper {
         let stems: BTreeSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
         for object in &objects {
             let text = object.key.as_str();
-            let orphan = !text.ends_with(".meta") && is_ours(text) && !stems.contains(stem(text));
+            let orphan = !is_meta(text) && is_ours(text) && !stems.contains(stem(text));
             let old = DateTime::<Utc>::from_timestamp_millis(object.modified_ms).is_some_and(|written| written < limit);
             if orphan && old {
                 storage.delete(&object.key).await.map_err(objects::at(storage))?;
@@ -153,13 +153,17 @@ impl Keeper {
 
 /// Whether an object that can't be read makes it unknown what there is: an unreadable proof can only make us keep more.
 fn blocks(unreadable: &Unreadable) -> bool {
-    unreadable.key.ends_with(".meta") || unreadable.key == "source.json"
+    is_meta(&unreadable.key) || unreadable.key == "source.json"
 }
 
 fn is_complete(catalog: &Catalog, destination: &Destination) -> bool {
     let listed = !catalog.incomplete.iter().any(|(name, _)| *name == destination.name);
     listed
         && !catalog.unreadable.iter().any(|unreadable| unreadable.destination == destination.name && blocks(unreadable))
+}
+
+fn is_meta(key: &str) -> bool {
+    key.strip_suffix(".meta").is_some()
 }
 
 /// Removes one copy of a backup: its meta first.
@@ -190,7 +194,7 @@ pub(crate) fn beside(key: &Key, file: &str) -> Result<Key> {
 
 /// Folder and backup name of an object: `daily/daily_20251017_030001` of `daily/daily_20251017_030001.dump.zst`.
 fn stem(key: &str) -> &str {
-    let file = key.find("/").map_or(0, |slash| {
+    let file = key.find('/').map_or(0, |slash| {
         // Proofs lie one folder deeper than their archive.
         key.split_once(".proofs/").map_or(key, |(archive, _)| archive).rfind('/').unwrap_or(slash) + 1
     });

@@ -93,7 +93,7 @@ fn ctrl_c_and_sigterm_end_all_that_was_begun() {
         eventually("pg_dump runs", || !tools.processes().is_empty());
         std::thread::sleep(Duration::from_millis(500));
         signal(child.id(), name);
-        let run = Run::of(child.wait_with_output().expect("it ends"));
+        let run = Run::of(&child.wait_with_output().expect("it ends"));
         assert_eq!(run.code, Some(code), "{run}");
         assert!(tools.processes().into_iter().all(|process| !is_alive(process)), "a process was left");
         nothing_half_made(&setup, &before);
@@ -135,7 +135,7 @@ fn the_server_going_away_half_way_is_an_error_with_a_hint() {
     eventually("pg_dump runs", || !tools.processes().is_empty());
     std::thread::sleep(Duration::from_millis(700));
     server.kill();
-    let run = Run::of(child.wait_with_output().expect("it ends"));
+    let run = Run::of(&child.wait_with_output().expect("it ends"));
     run.failed_with(5, &[]);
     assert!(tools.processes().into_iter().all(|process| !is_alive(process)), "a process was left");
     nothing_half_made(&setup, &before);

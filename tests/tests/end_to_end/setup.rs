@@ -66,7 +66,7 @@ impl Setup {
 
     /// Runs to the end, whatever comes of it.
     pub(crate) fn run(&self, name: &str, arguments: &[&str]) -> Run {
-        Run::of(self.command(name, arguments).output().expect("the program can be run"))
+        Run::of(&self.command(name, arguments).output().expect("the program can be run"))
     }
 
     /// Runs `pgkeep`, which must succeed.
@@ -124,7 +124,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn of(output: Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -29,7 +29,7 @@ fn entries(setup: &Setup) -> Vec<serde_json::Value> {
 }
 
 /// A digest of the archive's SQL, as pg_restore prints it, without the lines that hold times.
-fn text_digest(setup: &Setup) -> String {
+fn text_digest(setup: &Setup) -> Vec<u8> {
     let plain = setup.pgkeep(&["export", "--latest", "--to", "plain.dump"]);
     let output = std::process::Command::new(pgkeep_testkit::client_tools(17).join("pg_restore"))
         .args(["--file=-", "--restrict-key=k"])
@@ -37,11 +37,7 @@ fn text_digest(setup: &Setup) -> String {
         .output()
         .expect("pg_restore can be run");
     assert!(output.status.success(), "{plain}\n{}", String::from_utf8_lossy(&output.stderr));
-    hex(&Sha256::digest(&output.stdout))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(&output.stdout).to_vec()
 }
 
 #[test]
