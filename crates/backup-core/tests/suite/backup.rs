@@ -210,7 +210,7 @@ async fn a_required_destination_that_fails_is_an_error_that_names_the_other_copy
         let error = world.backup(&engine).await.unwrap_err();
         match &error {
             Error::Destination { destination, copies, .. } => {
-                assert_eq!((destination.as_str(), copies), ("bucket", &vec!["local".to_owned()]))
+                assert_eq!((destination.as_str(), copies), ("bucket", &vec!["local".to_owned()]));
             }
             other => panic!("{refuses:?}: {other}"),
         }
