@@ -2,7 +2,7 @@
 //!
 //! - `args`: what was typed; `settings`: what it means, by precedence, each value with where it came from.
 //! - `wire`: the only place that names vendors: from a URL to a store, with its credentials.
-//! - `commands`: one file per command. Each returns a [`commands::Done`], a value; nothing prints but `run` and `reporter`.
+//! - `commands`: one file per command. Each returns a value; nothing prints but `run` and `reporter`.
 //! - `reporter`, `log`, `progress`: what happens, told once each to the log file and to stderr.
 //! - `failure`, `hint`, `exit`, `classify`: every way to fail, with a stable code, an exit code and what to do next.
 //!

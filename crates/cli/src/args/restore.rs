@@ -59,7 +59,7 @@ pub(crate) struct RestoreArgs {
     /// Leave grants out
     #[arg(long)]
     pub(crate) no_acl: bool,
-    /// Longest wait for another run to end, such as 30m [env: BACKUP_WAIT]
+    /// Longest wait of the pre-restore backup for another run to end, such as 30m [env: BACKUP_WAIT] [default: 0]
     #[arg(long, value_name = "DURATION")]
     pub(crate) wait: Option<String>,
 }

@@ -24,7 +24,7 @@ use crate::failure::{Failure, Result, chain};
 use crate::hint::Code;
 use crate::log::Level;
 use crate::render::elapsed;
-use crate::settings::DEFAULT_COMPRESSION;
+use crate::settings::{DEFAULT_COMPRESSION, variable};
 use crate::wire::{Access, TOOL_VERSION};
 
 /// How long the snapshot may take to end politely.
@@ -182,7 +182,11 @@ impl Beside {
             // The load has the other half of the processors.
             jobs: settings.jobs.div_ceil(2),
             source_name: settings.source_name.clone(),
-            lock: LockOptions { wait: settings.wait, ..LockOptions::new("pre-restore backup") },
+            // Nobody wants to wait for hours now, unless they say so: the swap keeps the old database either way.
+            lock: LockOptions {
+                wait: settings.layers.duration(&variable::WAIT)?.unwrap_or_default(),
+                ..LockOptions::new("pre-restore backup")
+            },
             role_passwords: settings.role_passwords,
             ..BackupOptions::new(BackupClass::PreRestore, compression.codec())
         };

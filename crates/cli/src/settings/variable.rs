@@ -77,7 +77,7 @@ variables! {
     Plain ENGINE "BACKUP_ENGINE" "engine"
         "auto or pg_dump.";
     Plain WAIT "BACKUP_WAIT" "wait"
-        "Longest wait for another run to end; 6h by default, on a terminal 0.";
+        "Longest wait for another run to end; 6h by default, on a terminal and for the backup before a restore 0.";
     Plain LOCK_WAIT_TIMEOUT "BACKUP_LOCK_WAIT_TIMEOUT" "lock_wait_timeout"
         "Longest wait of the dump for a table's lock; 30s by default.";
     Plain TIMEOUT "BACKUP_TIMEOUT" "timeout"

@@ -8,7 +8,7 @@ use crate::failure::Result;
 use crate::reporter::Reporter;
 
 /// Messages in a database of scale 1.
-const MESSAGES: f64 = 500_000.0;
+const MESSAGES: f64 = 420_000.0;
 
 const SCHEMA: &str = r#"
 CREATE SCHEMA app;
@@ -88,7 +88,7 @@ INSERT INTO app.odds_and_ends VALUES
 SELECT lo_from_bytea(0, sha512(n::text::bytea)) FROM generate_series(1, 20) n;
 CREATE INDEX ON app.messages (customer_id, sent);
 CREATE INDEX ON app.bookings USING gist (during);
-CREATE INDEX ON app.messages USING gin (meta);
+CREATE INDEX ON app.customers USING gin (tags);
 CREATE VIEW app.open_bookings AS SELECT * FROM app.bookings WHERE state IN ('asked', 'confirmed');
 CREATE MATERIALIZED VIEW app.busiest AS SELECT customer_id, count(*) FROM app.bookings GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 100;
 ANALYZE;
