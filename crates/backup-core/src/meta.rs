@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
+use crate::frames::FramedArchive;
 use crate::{BackupClass, BackupId, Error, FingerprintKey, Result};
 
 /// The format version this library writes, and the highest it reads.
@@ -324,6 +325,13 @@ impl Meta {
         format!("{}.meta", self.backup_file)
     }
 
+    /// The frames that hold the data block of an entry, by their numbers; `None` without such an entry or without a frame
+    /// index. Its first and last frame may hold other entries too.
+    pub fn entry_frames(&self, dump_id: i32) -> Option<Range<usize>> {
+        let (_, range) = self.data_blocks().into_iter().find(|(entry, _)| *entry == dump_id)?;
+        (!self.frames.is_empty()).then(|| FramedArchive::holding(&self.frames.plain_offsets(), &range))
+    }
+
     /// Every data block: dump id and range of bytes in the plain archive, in archive order.
     pub(crate) fn data_blocks(&self) -> Vec<(i32, Range<u64>)> {
         let frames = self.frames.plain_offsets();
@@ -460,6 +468,19 @@ mod tests {
         // Also one that this version could not even read.
         let future = br#"{"format_version": 7}"#;
         assert!(matches!(Meta::from_json("x", future), Err(Error::NewerFormat { found: 7, .. })));
+    }
+
+    #[test]
+    fn frames_of_an_entry_are_found() {
+        let mut meta = sample();
+        let block = |dump_id, frame, offset, plain_bytes| DataBlock { dump_id, frame, offset, plain_bytes };
+        meta.large_objects.blocks = vec![block(7, 0, 90, 10), block(8, 1, 0, 200), block(9, 0, 50, 51)];
+        assert_eq!(meta.entry_frames(7), Some(0..1));
+        assert_eq!(meta.entry_frames(8), Some(1..2));
+        assert_eq!(meta.entry_frames(9), Some(0..2));
+        assert_eq!(meta.entry_frames(1), None);
+        meta.frames = FrameIndex::default();
+        assert_eq!(meta.entry_frames(7), None);
     }
 
     #[test]

@@ -275,7 +275,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Every destination in order of the keeper's list, and what became of it.
+    /// Every destination, and what became of it.
     fn reports(&self, name: &Name, published: &[Target]) -> Vec<DestinationReport> {
         let report = |destination: &Destination, stored: bool, error: Option<String>| DestinationReport {
             name: destination.name.clone(),
