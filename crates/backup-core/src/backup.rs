@@ -116,7 +116,7 @@ impl Keeper {
     /// globals, stored objects checked, meta last, retention.
     ///
     /// A destination that fails is set aside and the others go on. If it is a required one, the backup ends in
-    /// [`Error::Destination`], which names the copies that do exist, and nothing old is removed. Nothing is visible as a
+    /// [`Error::Destination`](crate::Error::Destination), which names the copies that do exist, and nothing old is removed. Nothing is visible as a
     /// backup before its meta is there, and the meta is written when everything else is proven to be (laws 1 and 2).
     /// Cancelled ([`Keeper::cancel`]) or out of time, it gives up what it was writing and ends what it started.
     /// The future may be dropped at any time; then that is done in the background.
