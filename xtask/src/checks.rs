@@ -55,13 +55,15 @@ const VENDOR_FREE: [&str; 5] = ["pgkeep-archive", "pgkeep-compress", "pgkeep-dum
 /// aws-lc-rs is the one TLS and crypto provider; these are the others.
 const OTHER_TLS: [&str; 6] = ["ring", "openssl", "openssl-sys", "native-tls", "boring", "mbedtls"];
 
-const LICENCES: [&str; 11] = [
+const LICENCES: [&str; 13] = [
+    "0BSD",
     "MIT",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSL-1.0",
+    "BlueOak-1.0.0",
     "ISC",
     "Zlib",
     "CC0-1.0",

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::docker::{self, docker};
 use crate::process::{Result, capture, feed, is_root, on_path, run, seconds, workspace};
-use crate::{apt, tools};
+use crate::{apt, python, tools};
 
 /// The label that says which recipe an image was made from.
 const RECIPE: &str = "pgkeep.recipe";
@@ -55,6 +55,34 @@ impl Recipe {
         }
     }
 
+    /// A host with PostgreSQL and cron daemons.
+    fn scheduler() -> Self {
+        let (major, suite) = (17, "trixie");
+        let start_path = "/usr/local/bin/start-postgres";
+        Self {
+            name: format!("pgkeep/scheduler:{major}"),
+            suite,
+            install: concat!(
+                include_str!("../images/postgres-install.sh"),
+                include_str!("../images/scheduler-install.sh")
+            ),
+            argument: major.to_string(),
+            start: concat!(include_str!("../images/scheduler-start.sh"), include_str!("../images/postgres-start.sh")),
+            start_path,
+            changes: vec![
+                format!(
+                    "ENV PATH=/usr/lib/postgresql/{major}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+                ),
+                "ENV LANG=C.UTF-8".into(),
+                "USER root".into(),
+                "WORKDIR /root".into(),
+                "VOLUME /var/lib/postgresql/data".into(),
+                "EXPOSE 5432".into(),
+                format!("ENTRYPOINT [\"sh\", \"{start_path}\"]"),
+            ],
+        }
+    }
+
     fn ceph() -> Self {
         let start_path = "/usr/local/bin/start-ceph";
         Self {
@@ -75,10 +103,12 @@ impl Recipe {
     }
 }
 
-/// Builds the images that are missing or out of date, and unpacks the client tools of each.
+/// Builds the images that are missing or out of date, unpacks the client tools of each, and installs the other stand-ins.
 pub(crate) fn ensure() -> Result {
+    python::ensure()?;
     docker::ensure()?;
     let mut recipes: Vec<Recipe> = POSTGRES.iter().map(|(major, suite)| Recipe::postgres(*major, suite)).collect();
+    recipes.push(Recipe::scheduler());
     recipes.push(Recipe::ceph());
     for recipe in &recipes {
         if label_of(&recipe.name).as_deref() == Some(recipe.digest().as_str()) {

@@ -11,6 +11,7 @@ mod demo;
 mod docker;
 mod images;
 mod process;
+mod python;
 mod suite;
 mod tools;
 
@@ -22,11 +23,12 @@ const USAGE: &str = "\
 Usage: cargo xtask <task>
 
 Tasks:
-  demo     back up, lose, restore and prove a sample database on a throw-away server
+  demo     back up, lose, restore and prove a sample database on a throw-away server (pgkeep demo; --scale, --keep)
   test     run every test: unit, property, contract and end to end (Docker; installs what is missing)
   ci       format, lints, docs, and the rules of the house
   bench    compare with PostgreSQL's own tools (--scale 9.5 --rounds 3); puts the tables into docs/BENCHMARKS.md
   images   build the test servers' Docker images and unpack their client tools
+           and install the stand-ins for other services (PyPI)
            (PGKEEP_BASE_IMAGES=pull: start from pulled debian images instead of debootstrap)
 ";
 
@@ -34,11 +36,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done: Result = match arguments.as_slice() {
-        ["demo"] => demo::run(),
+        ["demo", arguments @ ..] => demo::run(arguments),
         ["test", arguments @ ..] => suite::run(arguments),
         ["ci"] => ci::run(),
         ["bench", arguments @ ..] => bench::run_all(arguments),
-        ["images"] => images::ensure(),
+        ["images"] => images::ensure().and_then(|()| python::ensure()),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

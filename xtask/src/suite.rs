@@ -5,23 +5,33 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::process::{self, Result, cargo, on_path, seconds, workspace};
-use crate::{apt, images};
+use crate::{apt, demo, images, python};
 
 /// Programs that tests call, and the packages that have them.
-const STOCK_TOOLS: [(&str, &str); 4] = [("zstd", "zstd"), ("lz4", "lz4"), ("gzip", "gzip"), ("kill", "procps")];
+const STOCK_TOOLS: [(&str, &str); 7] = [
+    ("age", "age"),
+    ("zstd", "zstd"),
+    ("lz4", "lz4"),
+    ("gzip", "gzip"),
+    ("kill", "procps"),
+    ("script", "bsdutils"),
+    ("logrotate", "logrotate"),
+];
 
 /// Prepares what the end-to-end tests need and runs `cargo test` over the workspace; `arguments` go to it.
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let started = Instant::now();
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         STOCK_TOOLS.iter().filter(|(tool, _)| !on_path(tool)).map(|(_, package)| *package).collect();
+    // Drills start throw-away clusters.
+    missing.extend((!demo::has_server()).then_some("postgresql"));
     if !missing.is_empty() {
         apt::install(&missing)?;
     }
     // Images come from the network and one core, programs from the compiler: side by side.
     std::thread::scope(|scope| {
         let images = scope.spawn(images::ensure);
-        let built = build(arguments);
+        let built = build(arguments).and_then(|()| python::ensure());
         let images = images.join().unwrap_or_else(|_| Err("building the images panicked".into()));
         built.and(images)
     })?;

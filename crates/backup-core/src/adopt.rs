@@ -34,7 +34,9 @@ impl Keeper {
     /// Reads a foreign archive (`pg_dump -Fc`, plain or compressed outside) to its end and writes the meta that makes it
     /// a backup, beside it at `destination` (an index into the keeper's). The archive itself is not touched.
     ///
-    /// Its rows are counted and fingerprinted as they are now, so later damage will be found, earlier loss can't be.
+    /// Metadata of other scripts that lie there under the meta's name are replaced by it; what they say of time, host
+    /// and duration is taken over. Its rows are counted and fingerprinted as they are now, so later damage will be
+    /// found, earlier loss can't be.
     pub async fn adopt(&self, destination: usize, key: &Key, options: &AdoptOptions) -> Result<Arc<Meta>> {
         let destination = self.destinations.get(destination);
         let destination = destination.ok_or_else(|| Error::Usage("there is no such destination".to_owned()))?;
@@ -48,22 +50,38 @@ impl Keeper {
 
         let meta_key = Key::new(format!("{key}.meta"))?;
         let has_meta = || Error::Usage(format!("{}/{key} has a meta already", storage.location()));
-        if stop.until(objects::get(storage, &meta_key)).await?.is_some() {
+        let foreign = stop.until(objects::get(storage, &meta_key)).await?;
+        if foreign.as_ref().is_some_and(|json| !Meta::is_foreign(json)) {
             return Err(has_meta());
         }
+        let said = foreign.as_deref().map(Said::read).unwrap_or_default();
         let catalog = stop.until(Catalog::load(self)).await?;
         let source = BackupSource::foreign(Arc::clone(&destination.storage), key.clone());
+        let source = source.with_identities(&self.identities);
         let fingerprints = FingerprintKey::random();
         let recount = Recount::new(self, fingerprints, source.name(), None);
         let (recount, found) = stop.until(source.unframed().read(recount)).await?;
         let found = found.ok_or_else(|| Error::Task("an archive was not read to its end".to_owned()))?;
+        if found.encrypted {
+            let reason =
+                format!("{} is encrypted: decrypt it with `age -d` first, then adopt what that gives", key.name());
+            return Err(Error::Usage(reason));
+        }
         let recounted = recount.finish()?;
 
-        let meta = self.adopted(key.name(), options, &catalog, fingerprints, found, &recounted)?;
+        let meta = self.adopted(key.name(), options, &catalog, &said, fingerprints, (found, &recounted))?;
         let json = Bytes::from(meta.to_json()?);
-        if stop.until(async { storage.create(&meta_key, json).await.map_err(objects::at(storage)) }).await?
-            == Created::Exists
-        {
+        let publish = async {
+            match &foreign {
+                None => storage.create(&meta_key, json).await.map_err(objects::at(storage)),
+                // Nothing replaces a file only if it is still the same: looked at once more, it is as good as that.
+                Some(foreign) if objects::get(storage, &meta_key).await?.as_ref() == Some(foreign) => {
+                    objects::put(storage, &meta_key, json).await.map(|()| Created::Created)
+                }
+                Some(_) => Ok(Created::Exists),
+            }
+        };
+        if stop.until(publish).await? == Created::Exists {
             return Err(has_meta());
         }
         self.observer.notice(&Event::StageFinished { stage: Stage::Verify, elapsed: began.elapsed() });
@@ -75,27 +93,33 @@ impl Keeper {
         file: &str,
         options: &AdoptOptions,
         catalog: &Catalog,
+        said: &Said,
         fingerprint_key: FingerprintKey,
-        found: Found,
-        recounted: &Recounted,
+        (found, recounted): (Found, &Recounted),
     ) -> Result<Meta> {
         let Recounted { toc, placed, large_objects } = recounted;
         let named = BackupId::parse(file.split('.').next().unwrap_or(file)).filter(is_dated);
-        let begun = named.as_ref().and_then(stamp_of).or_else(|| created(toc)).unwrap_or_else(|| self.clock.now());
-        let class = options.class.or_else(|| named.as_ref()?.class()).unwrap_or(BackupClass::Daily);
+        let named_time = || named.as_ref().and_then(stamp_of).or_else(|| created(toc));
+        let begun = said.date.or_else(named_time).unwrap_or_else(|| self.clock.now());
+        let class = options.class.or_else(|| named.as_ref()?.class()).or(said.backup_type);
+        let class = class.unwrap_or(BackupClass::Daily);
+        let time = match said.date {
+            Some(_) => "adopted: its time is what the metadata beside it said",
+            None => "adopted: its time is what its name or header says, in an unknown time zone",
+        };
         let id = free_id(catalog, named.filter(|id| id.class() == Some(class)), class, begun)?;
         let database = database(toc);
         let recorded = catalog.source.as_ref().map(|source| source.name.clone());
-        let Found { compression, stored, plain } = found;
+        let Found { compression, stored, plain, .. } = found;
         Ok(Meta {
             backup_file: file.to_owned(),
             backup_type: class,
             timestamp: BackupId::stamp(class, begun),
             date: begun,
-            hostname: self.host.clone(),
+            hostname: said.hostname.clone().unwrap_or_else(|| self.host.clone()),
             database_url: REDACTED.to_owned(),
             size: human_bytes(stored.bytes),
-            duration_seconds: 0,
+            duration_seconds: said.duration_seconds.unwrap_or_default(),
             compression,
             pg_dump_version: format!("pg_dump (PostgreSQL) {}", toc.dump_version),
             format_version: FORMAT_VERSION,
@@ -122,11 +146,31 @@ impl Keeper {
             sequences: inventory::sequences(toc),
             frames: FrameIndex::default(),
             extensions: Vec::new(),
-            warnings: vec![
-                "adopted: its time is what its name or header says, in an unknown time zone".to_owned(),
-                "adopted: it has no roles, tablespaces and database settings".to_owned(),
-            ],
+            warnings: vec![time.to_owned(), "adopted: it has no roles, tablespaces and database settings".to_owned()],
         })
+    }
+}
+
+/// What metadata of other scripts say of an archive, as far as it can be understood.
+#[derive(Debug, Default)]
+struct Said {
+    date: Option<DateTime<Utc>>,
+    backup_type: Option<BackupClass>,
+    hostname: Option<String>,
+    duration_seconds: Option<u64>,
+}
+
+impl Said {
+    fn read(json: &[u8]) -> Self {
+        let value: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+        let text = |key: &str| value.get(key)?.as_str();
+        let date = text("date").and_then(|date| DateTime::parse_from_rfc3339(date).ok());
+        Self {
+            date: date.map(|date| date.to_utc()),
+            backup_type: text("backup_type").and_then(BackupClass::from_word),
+            hostname: text("hostname").map(str::to_owned),
+            duration_seconds: value.get("duration_seconds").and_then(serde_json::Value::as_u64),
+        }
     }
 }
 
@@ -244,6 +288,14 @@ mod tests {
         ] {
             assert_eq!(option(create, name).as_deref(), value, "{name}");
         }
+    }
+
+    #[test]
+    fn what_the_shell_scripts_said_is_understood() {
+        let said = Said::read(crate::fixture::FOREIGN_META.as_bytes());
+        assert_eq!(said.date.map(|date| date.timestamp()), Some(1_759_287_601));
+        assert_eq!((said.backup_type, said.duration_seconds), (Some(BackupClass::Daily), Some(132)));
+        assert_eq!(said.hostname.as_deref(), Some("prod-server-01"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::run::Run;
 use crate::{
-    BackupClass, BackupId, Keeper, LockOptions, Meta, Policy, PruneReport, ReplicateReport, Result, RetentionPlan,
+    BackupClass, BackupId, Keeper, LockOptions, Meta, Policy, PruneReport, Recipients, ReplicateReport, Result,
+    RetentionPlan, SweepPlan,
 };
 
 /// Options of a backup.
@@ -35,6 +36,8 @@ pub struct BackupOptions {
     pub timeout: Option<Duration>,
     /// Role passwords in globals are in this backup.
     pub role_passwords: bool,
+    /// Whom it is encrypted to; `None` leaves it readable.
+    pub encryption: Option<Recipients>,
 }
 
 impl BackupOptions {
@@ -51,6 +54,7 @@ impl BackupOptions {
             policy: None,
             timeout: None,
             role_passwords: false,
+            encryption: None,
         }
     }
 }
@@ -68,6 +72,8 @@ pub struct BackupPlan {
     pub destinations: Vec<(String, String)>,
     /// What retention would remove, per destination.
     pub retention: Vec<(String, RetentionPlan)>,
+    /// What interrupted runs left and would be swept, per destination.
+    pub sweep: Vec<SweepPlan>,
     /// Warnings of the preflight.
     pub warnings: Vec<String>,
 }

@@ -11,6 +11,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use pgkeep_storage::{Key, ObjectInfo, Storage};
 use serde::Serialize;
 
+use crate::mark::Mark;
 use crate::{
     BackupClass, BackupId, Destination, Error, Keep, Keeper, Meta, Proof, ProofKind, ProofOutcome, Result,
     SourceRecord, objects,
@@ -30,6 +31,23 @@ pub struct Catalog {
     pub incomplete: Vec<(String, String)>,
     /// Metas, proofs and records that could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// Archives that are no backups for want of a meta of ours, newest name first.
+    pub adoptable: Vec<Adoptable>,
+}
+
+/// An archive that lies at a destination without a meta of ours: [`Keeper::adopt`] makes a backup of it. Until then nothing is
+/// known of it, and nothing removes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Adoptable {
+    /// The destination's name.
+    pub destination: String,
+    /// Its key there.
+    #[serde(serialize_with = "as_text")]
+    pub key: Key,
+    /// Its size in bytes.
+    pub stored_bytes: u64,
+    /// When it was last written, by the store's clock.
+    pub modified: DateTime<Utc>,
 }
 
 /// An object of the repository that could not be read.
@@ -50,7 +68,7 @@ pub struct CatalogEntry {
     pub meta: Arc<Meta>,
     /// Its copies, nearest first.
     pub copies: Vec<Copy>,
-    /// What was verified of it, newest first.
+    /// What was verified of it, newest first. Where another machine's own folder was read, the destination says whose.
     pub proofs: Vec<Proof>,
     /// Whether it is of the source recorded now, and not of one that was here before `--take-over`.
     pub own: bool,
@@ -68,7 +86,7 @@ pub struct Copy {
     pub key: Key,
     /// The archive's stored size, where it is there.
     pub stored_bytes: Option<u64>,
-    /// Its storage class, where the store tells.
+    /// Its storage class, where the store tells: listings do not, see [`Keeper::look_up_classes`].
     pub storage_class: Option<String>,
 }
 
@@ -116,6 +134,19 @@ impl CatalogEntry {
             begun: self.meta.date,
             good,
             proven: good && self.proven(),
+            whole: self.meta.is_whole(),
+        }
+    }
+}
+
+impl Keeper {
+    /// Asks the stores for the storage classes of a backup's copies. What can't be asked stays unknown.
+    pub async fn look_up_classes(&self, entry: &mut CatalogEntry) {
+        for copy in entry.copies.iter_mut().filter(|copy| copy.stored_bytes.is_some()) {
+            match self.destinations[copy.destination].storage.head(&copy.key).await {
+                Ok(info) => copy.storage_class = info.storage_class,
+                Err(error) => self.detail(&format!("the class of {} at {} is unknown: {error}", copy.key, copy.name)),
+            }
         }
     }
 }
@@ -123,12 +154,13 @@ impl CatalogEntry {
 /// How a backup is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pick {
-    /// The newest good one; never a pre-restore snapshot unless that class is asked for.
+    /// The newest good one; never a pre-restore snapshot unless that class is asked for, nor one that holds a part of
+    /// the database only, unless there is no other.
     Latest {
         /// Only of this class.
         class: Option<BackupClass>,
     },
-    /// The newest good one whose snapshot is not after a time; never a pre-restore snapshot.
+    /// The newest good one whose snapshot is not after a time; in all else like the latest.
     Before(DateTime<Utc>),
     /// A name, with or without extension, a unique prefix, or `…/latest.dump.gz`.
     Name(String),
@@ -154,7 +186,8 @@ impl Catalog {
                 Ok(listing) => {
                     catalog.source = catalog.source.take().or(listing.source.clone());
                     catalog.unreadable.extend(listing.unreadable.iter().cloned());
-                    merge(&mut entries, &mut catalog.unreadable, destination, listing);
+                    catalog.adoptable.extend(listing.adoptable.iter().cloned());
+                    merge(&mut entries, &mut catalog.unreadable, keeper, destination, listing);
                 }
                 Err(error) => {
                     catalog.incomplete.push((destination.name.clone(), describe(&error)));
@@ -165,6 +198,7 @@ impl Catalog {
         if !failures.is_empty() && failures.len() == keeper.destinations.len() {
             return Err(failures.remove(0));
         }
+        catalog.adoptable.sort_by(|one, other| (other.modified, &other.key).cmp(&(one.modified, &one.key)));
         catalog.entries = entries.into_values().collect();
         for entry in &mut catalog.entries {
             entry.copies.sort_by_key(|copy| keeper.destinations[copy.destination].rank);
@@ -186,15 +220,20 @@ impl Catalog {
     pub fn pick(&self, pick: &Pick) -> Result<&CatalogEntry> {
         match pick {
             Pick::Latest { class } => self
-                .own()
-                .find(|entry| entry.good() && fits(entry, *class))
+                .newest(|entry| fits(entry, *class))
                 .ok_or_else(|| not_found("the newest good backup".to_owned(), self.own().map(name))),
             Pick::Before(time) => self
-                .own()
-                .find(|entry| entry.good() && fits(entry, None) && entry.meta.snapshot_time <= *time)
+                .newest(|entry| fits(entry, None) && entry.meta.snapshot_time <= *time)
                 .ok_or_else(|| not_found(format!("a snapshot not after {}", time.to_rfc3339()), self.own().map(name))),
             Pick::Name(text) => self.by_name(text),
         }
+    }
+
+    /// The newest good one that is wanted; one of a part only where there is no whole one.
+    fn newest(&self, wanted: impl Fn(&CatalogEntry) -> bool) -> Option<&CatalogEntry> {
+        let mut good = self.own().filter(|entry| entry.good() && wanted(entry));
+        let newest = good.next()?;
+        Some(if newest.meta.is_whole() { newest } else { good.find(|entry| entry.meta.is_whole()).unwrap_or(newest) })
     }
 
     fn by_name(&self, text: &str) -> Result<&CatalogEntry> {
@@ -254,16 +293,28 @@ fn describe(error: &dyn std::error::Error) -> String {
 fn merge(
     entries: &mut BTreeMap<BackupId, CatalogEntry>,
     unreadable: &mut Vec<Unreadable>,
+    keeper: &Keeper,
     destination: &Destination,
     listing: Listing,
 ) {
-    for found in listing.found {
+    for mut found in listing.found {
+        for proof in &mut found.proofs {
+            if is_of_elsewhere(proof, keeper, destination) {
+                proof.destination = format!("{} of {}", proof.destination, proof.hostname);
+            }
+        }
         match entries.get_mut(&found.meta.id) {
-            Some(entry) if entry.meta.fingerprint_key != found.meta.fingerprint_key => unreadable.push(Unreadable {
-                destination: destination.name.clone(),
-                key: format!("{}.meta", found.copy.key),
-                reason: "another backup of the same name lies elsewhere".to_owned(),
-            }),
+            // Of encrypted ones, the keys of fingerprints are not told, but no two archives have the same bytes.
+            Some(entry)
+                if entry.meta.fingerprint_key != found.meta.fingerprint_key
+                    || (found.meta.is_sealed() && entry.meta.stored != found.meta.stored) =>
+            {
+                unreadable.push(Unreadable {
+                    destination: destination.name.clone(),
+                    key: format!("{}.meta", found.copy.key),
+                    reason: "another backup of the same name lies elsewhere".to_owned(),
+                });
+            }
             Some(entry) => {
                 entry.copies.push(found.copy);
                 for proof in found.proofs {
@@ -281,6 +332,14 @@ fn merge(
     }
 }
 
+/// Whether a proof that lies at `found_at` is of a copy in another machine's folder: `local` is another place on every one.
+/// What lies in the folder itself is about it, whatever the machine was called then.
+fn is_of_elsewhere(proof: &Proof, keeper: &Keeper, found_at: &Destination) -> bool {
+    let mut named = keeper.destinations.iter().filter(|destination| destination.name == proof.destination);
+    let a_folder = named.any(|destination| destination.storage.location().as_str().starts_with("file://"));
+    a_folder && found_at.name != proof.destination && proof.hostname != keeper.host
+}
+
 /// The objects of some archives, read many at once, in the order in which they arrive.
 fn read_many<'o>(
     storage: &'o dyn Storage,
@@ -293,11 +352,17 @@ fn read_many<'o>(
     futures::stream::iter(reads).buffer_unordered(READS_AT_ONCE).boxed()
 }
 
+/// Whether a file's name is one that archives have.
+fn is_archive(name: &str) -> bool {
+    [".dump", ".dump.gz", ".dump.zst", ".dump.lz4"].iter().any(|extension| name.ends_with(extension))
+}
+
 /// What one destination holds.
 struct Listing {
     source: Option<SourceRecord>,
     found: Vec<Found>,
     unreadable: Vec<Unreadable>,
+    adoptable: Vec<Adoptable>,
 }
 
 struct Found {
@@ -315,7 +380,7 @@ impl Listing {
             key: key.to_owned(),
             reason,
         };
-        let mut listing = Self { source: None, found: Vec::new(), unreadable: Vec::new() };
+        let mut listing = Self { source: None, found: Vec::new(), unreadable: Vec::new(), adoptable: Vec::new() };
         if objects.iter().any(|object| object.key.as_str() == "source.json")
             && let Some(json) = objects::get(storage, &Key::new("source.json")?).await?
         {
@@ -347,10 +412,15 @@ impl Listing {
                 None => {}
             }
         }
+        let mut ours = BTreeSet::new();
         let mut reads = read_many(storage, metas);
         while let Some((archive, key, json)) = reads.next().await {
             // Withdrawn between listing and reading: not there.
             let Some(json) = json? else { continue };
+            if Meta::is_foreign(&json) {
+                continue;
+            }
+            ours.insert(archive.to_owned());
             let object = format!("{}/{key}", storage.location());
             let checked = Meta::from_json(&object, &json).and_then(|meta| {
                 let named = Key::new(archive)?;
@@ -379,6 +449,21 @@ impl Listing {
                 Err(error) => listing.unreadable.push(unreadable(key.as_str(), describe(&error))),
             }
         }
+        let unpublished: BTreeSet<&str> =
+            objects.iter().filter_map(|object| Mark::backup_of(object.key.as_str())).collect();
+        let adoptable = objects.iter().filter(|object| {
+            let (text, name) = (object.key.as_str(), object.key.name());
+            let hidden = text.starts_with(".pgkeep/") || text.contains(".proofs/") || ours.contains(text);
+            !hidden && is_archive(name) && !unpublished.contains(name.split('.').next().unwrap_or(name))
+        });
+        listing.adoptable = adoptable
+            .map(|object| Adoptable {
+                destination: destination.name.clone(),
+                key: object.key.clone(),
+                stored_bytes: object.bytes,
+                modified: DateTime::from_timestamp_millis(object.modified_ms).unwrap_or_default(),
+            })
+            .collect();
         Ok(listing)
     }
 }
@@ -434,6 +519,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_backup_of_a_part_is_the_latest_only_where_there_is_no_whole_one() {
+        let keeper = keeper(vec![memory("bucket", true, 1)], at(100));
+        let bucket = &keeper.destinations[0];
+        let part = |class, hours| Meta {
+            selection: vec!["--exclude-table-data=log".to_owned()],
+            ..meta(class, at(hours), b"archive")
+        };
+        let without_grants = |hours| Meta {
+            selection: vec!["--no-privileges".to_owned()],
+            ..meta(BackupClass::Daily, at(hours), b"archive")
+        };
+        for meta in [
+            meta(BackupClass::Daily, at(0), b"archive"),
+            without_grants(24),
+            part(BackupClass::Daily, 48),
+            part(BackupClass::Weekly, 72),
+        ] {
+            store(bucket, &meta, b"archive").await;
+        }
+        let catalog = Catalog::load(&keeper).await.expect("loaded");
+        let date = |pick: Pick| catalog.pick(&pick).expect("there").meta.date;
+        assert_eq!(date(Pick::Latest { class: None }), at(24));
+        assert_eq!(date(Pick::Before(at(90))), at(24));
+        assert_eq!(date(Pick::Latest { class: Some(BackupClass::Weekly) }), at(72));
+        assert_eq!(date(Pick::Name("daily_20251019".to_owned())), at(48), "by its name, always");
+    }
+
+    #[tokio::test]
     async fn damage_hides_a_backup_from_latest_until_a_proof_as_thorough_clears_it() {
         let keeper = keeper(vec![memory("bucket", true, 1)], at(100));
         for hours in [0, 24] {
@@ -465,6 +578,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_another_host_found_in_its_own_folder_is_not_said_of_ours() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = pgkeep_storage::DiskStorage::open(folder.path().canonicalize().expect("a path")).expect("opened");
+        let local = Destination { storage: Arc::new(storage), ..memory("local", false, 0) };
+        let keeper = keeper(vec![memory("bucket", true, 1), local], at(100));
+        for destination in &keeper.destinations {
+            store(destination, &meta(BackupClass::Daily, at(0), b"archive"), b"archive").await;
+        }
+        let load = async || Catalog::load(&keeper).await.expect("loaded").entries.remove(0);
+        let proof = |hostname: &str, outcome, hours| Proof {
+            kind: ProofKind::Restore,
+            outcome,
+            at: at(hours),
+            seconds: 1.0,
+            hostname: hostname.to_owned(),
+            destination: "local".to_owned(),
+            findings: Vec::new(),
+            tool_version: "test".to_owned(),
+        };
+        // The other host has no way to our folder: its proofs come through the bucket.
+        let entry = load().await;
+        let in_bucket = CatalogEntry {
+            copies: entry.copies.iter().filter(|copy| copy.name == "bucket").cloned().collect(),
+            ..entry
+        };
+        keeper.store_proof(&in_bucket, &proof("other", ProofOutcome::Bad, 1)).await.expect("stored");
+        let entry = load().await;
+        assert!(entry.good_at(1), "our copy is another one");
+        assert_eq!(entry.proofs[0].destination, "local of other");
+        keeper.store_proof(&entry, &proof("test", ProofOutcome::Bad, 2)).await.expect("stored");
+        assert!(!load().await.good_at(1));
+        keeper.store_proof(&in_bucket, &proof("other", ProofOutcome::Good, 3)).await.expect("stored");
+        let entry = load().await;
+        assert!(!entry.good_at(1), "theirs clears nothing here");
+        assert!(entry.proven(), "the content is the same everywhere");
+    }
+
+    #[tokio::test]
     async fn another_sources_backups_are_listed_but_never_the_latest() {
         let keeper = keeper(vec![memory("bucket", true, 1)], at(100));
         let foreign = Meta { source: "other".to_owned(), ..meta(BackupClass::Daily, at(24), b"archive") };
@@ -485,6 +636,31 @@ mod tests {
         keeper.claim_source(&identity, None, false).await.expect("still its own");
         keeper.claim_source(&clone, None, true).await.expect("taken over");
         assert!(matches!(keeper.claim_source(&identity, None, false).await, Err(Error::ForeignSource { .. })));
+    }
+
+    #[tokio::test]
+    async fn metadata_of_other_scripts_block_nothing_and_their_archives_are_adoptable() {
+        let keeper = keeper(vec![memory("local", true, 0)], at(9 * 24));
+        let local = &keeper.destinations[0];
+        for day in 0..10 {
+            store(local, &meta(BackupClass::Daily, at(day * 24), b"archive"), b"archive").await;
+        }
+        let put = async |key: &str, content: &'static [u8]| {
+            local.storage.put(&Key::new(key).expect("valid"), Bytes::from_static(content)).await.expect("stored");
+        };
+        put("daily_20251001_030001.dump.gz", b"precious").await;
+        put("daily_20251001_030001.dump.gz.meta", crate::fixture::FOREIGN_META.as_bytes()).await;
+        put("by-hand.dump", b"also").await;
+        let catalog = Catalog::load(&keeper).await.expect("loaded");
+        assert_eq!(catalog.unreadable, []);
+        assert_eq!(catalog.entries.len(), 10);
+        let mut adoptable: Vec<_> = catalog.adoptable.iter().map(|archive| archive.key.as_str()).collect();
+        adoptable.sort_unstable();
+        assert_eq!(adoptable, ["by-hand.dump", "daily_20251001_030001.dump.gz"]);
+        let options = crate::PruneOptions { policy: crate::fixture::policy(5, 2), lock: None };
+        let report = keeper.prune(&options).await.expect("pruned");
+        assert_eq!((report.removed, report.swept, report.warnings.len()), (4, 0, 0), "{report:?}");
+        assert_eq!(crate::fixture::keys(local).await.len(), 6 * 2 + 3);
     }
 
     #[tokio::test]

@@ -8,11 +8,15 @@ use crate::inventory::{self, human_bytes};
 use crate::make::Archive;
 use crate::meta::FORMAT_VERSION;
 use crate::{
-    BackupId, DatabaseMeta, FingerprintKey, FrameIndex, Keeper, LargeObjectsMeta, Meta, PlainDigest, StoredDigest,
+    BackupId, DatabaseMeta, EncryptionMeta, FingerprintKey, FrameIndex, Keeper, LargeObjectsMeta, Meta, PlainDigest,
+    StoredDigest,
 };
 
 /// What stands in every meta in place of a URL that has a password in it.
 pub(crate) const REDACTED: &str = "***REDACTED***";
+
+/// What encrypted objects' names end with.
+const ENCRYPTED_EXTENSION: &str = ".age";
 
 /// The names of a backup and its objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,8 @@ pub(crate) struct Name {
 impl Name {
     pub(crate) fn new(options: &BackupOptions, begun: DateTime<Utc>, attempt: u32) -> Self {
         let id = BackupId::new(options.class, begun, attempt);
-        let extension = options.codec.extension();
+        let encrypted = if options.encryption.is_some() { ENCRYPTED_EXTENSION } else { "" };
+        let extension = format!("{}{encrypted}", options.codec.extension());
         Self { file: format!("{id}.dump{extension}"), globals: format!("{id}.globals.sql{extension}"), id, begun }
     }
 }
@@ -90,7 +95,7 @@ impl Draft<'_> {
             stored: StoredDigest { bytes: 0, sha256: String::new() },
             plain: PlainDigest { bytes: 0, sha256: String::new() },
             globals: None,
-            encryption: None,
+            encryption: options.encryption.as_ref().map(EncryptionMeta::of),
             archive_encoding: facts.encoding.clone(),
             fingerprint_key: FingerprintKey([0; 32]),
             schema_sha256: String::new(),

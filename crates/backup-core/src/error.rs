@@ -92,6 +92,30 @@ pub enum Error {
         /// Ours.
         supported: u32,
     },
+    /// A backup is encrypted, and no key was given.
+    #[error("{object} is encrypted, and no key was given")]
+    KeyMissing {
+        /// What is encrypted.
+        object: String,
+        /// Whom it is encrypted to, as far as is known.
+        recipients: Vec<String>,
+    },
+    /// A backup is encrypted, and none of the keys given opens it.
+    #[error("{object} is encrypted, and no key that was given opens it")]
+    KeyWrong {
+        /// What is encrypted.
+        object: String,
+        /// Whom it is encrypted to, as far as is known.
+        recipients: Vec<String>,
+    },
+    /// Something that was to be encrypted to is no public key. It is not quoted: it may be a secret.
+    #[error("recipient {number} can't be used: {reason}")]
+    Recipient {
+        /// Which, counted from 1.
+        number: usize,
+        /// Why.
+        reason: String,
+    },
     /// Nothing matched.
     #[error("no backup matches {wanted}")]
     NotFound {
@@ -178,7 +202,13 @@ impl Error {
             Self::Storage { .. } | Self::Destination { .. } => ErrorKind::Store,
             Self::Dump(_) => ErrorKind::Database,
             Self::Archive { .. } | Self::Frame { .. } | Self::Damaged { .. } | Self::Meta { .. } => ErrorKind::Damaged,
-            Self::NewerFormat { .. } | Self::Usage(_) | Self::Key(_) | Self::ForeignSource { .. } => ErrorKind::Usage,
+            Self::NewerFormat { .. }
+            | Self::KeyMissing { .. }
+            | Self::KeyWrong { .. }
+            | Self::Recipient { .. }
+            | Self::Usage(_)
+            | Self::Key(_)
+            | Self::ForeignSource { .. } => ErrorKind::Usage,
             Self::NotFound { .. } | Self::Ambiguous { .. } => ErrorKind::NotFound,
             Self::Locked { .. } | Self::LockLost { .. } | Self::NameTaken { .. } => ErrorKind::Locked,
             Self::Interrupted => ErrorKind::Interrupted,

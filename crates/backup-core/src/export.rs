@@ -7,11 +7,19 @@ use pgkeep_archive::{PgText, Toc, patch_offsets};
 use pgkeep_metrics::{Event, Stage};
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::inventory::only_data_of;
+use crate::inventory::{self, only_data_of};
+use crate::pipeline::joined;
 use crate::progress::Progress;
+use crate::recount::Recount;
 use crate::stop::Stop;
-use crate::{BackupSource, Error, Keeper, Result};
+use crate::unframed::PlainSink;
+use crate::{BackupSource, EntryMeta, Error, Keeper, Meta, Result};
+
+/// Pieces that wait to be counted.
+const WAITING: usize = 2;
 
 /// What is exported.
 #[derive(Debug, Clone)]
@@ -71,22 +79,79 @@ impl Keeper {
             }
         };
         let head = head(source, &toc)?;
-        let mut progress =
-            Progress::new(&self.observer, Stage::Verify, source.meta.as_ref().map(|meta| meta.plain.bytes));
+        // The digest of a whole archive says nothing of a part, and frames have checksums only where they are compressed.
+        let mut counting = wanted.as_ref().and_then(|_| Counting::begin(self, source));
+        let plain_bytes = source.meta.as_ref().map(|meta| meta.plain.bytes);
+        let mut progress = counting.is_none().then(|| Progress::new(&self.observer, Stage::Verify, plain_bytes));
         let tables = toc.data_entries().filter(|entry| !entry.holds_large_objects()).count() as u64;
         let mut report = ExportReport { plain_bytes: 0, tables };
         let mut instead = Instead { head, skip: toc.raw.len() };
         while let Some(piece) = archive.next().await? {
+            if let Some(counting) = &mut counting {
+                counting.take(piece.clone()).await;
+            }
             for piece in instead.replace(piece) {
                 sink.write_all(&piece).await.map_err(sink_failed)?;
                 report.plain_bytes += piece.len() as u64;
-                progress.bytes(piece.len());
+                if let Some(progress) = &mut progress {
+                    progress.bytes(piece.len());
+                }
             }
         }
         sink.flush().await.map_err(sink_failed)?;
-        progress.finish();
+        if let Some(mut progress) = progress {
+            progress.finish();
+        }
+        if let Some(counting) = counting {
+            counting.finish(source).await?;
+        }
         self.observer.notice(&Event::StageFinished { stage: Stage::Verify, elapsed: began.elapsed() });
         Ok(report)
+    }
+}
+
+/// Counts the exported tables again, beside the writing, to compare them with the meta.
+struct Counting {
+    meta: Arc<Meta>,
+    pieces: mpsc::Sender<Bytes>,
+    task: JoinHandle<Result<Recount>>,
+}
+
+impl Counting {
+    /// Nothing where there is no meta to compare with.
+    fn begin(keeper: &Keeper, source: &BackupSource) -> Option<Self> {
+        let meta = Arc::clone(source.meta.as_ref()?);
+        let mut recount = Recount::new(keeper, meta.fingerprint_key, source.name(), None);
+        let (pieces, mut waiting) = mpsc::channel::<Bytes>(WAITING);
+        let task = tokio::task::spawn_blocking(move || {
+            while let Some(piece) = waiting.blocking_recv() {
+                recount.take(piece)?;
+            }
+            Ok(recount)
+        });
+        Some(Self { meta, pieces, task })
+    }
+
+    /// A task that has ended knows why; it is asked at the end.
+    async fn take(&mut self, piece: Bytes) {
+        let _ = self.pieces.send(piece).await;
+    }
+
+    async fn finish(self, source: &BackupSource) -> Result<()> {
+        let Self { meta, pieces, task } = self;
+        drop(pieces);
+        let recounted = joined(task.await)??.finish()?;
+        for found in inventory::entries(&recounted.toc, &recounted.placed) {
+            let expected = meta.entries.iter().find(|expected| expected.dump_id == found.dump_id);
+            let content = |entry: &EntryMeta| (entry.rows, entry.bytes, entry.fingerprint.clone());
+            if expected.is_none_or(|expected| content(expected) != content(&found)) {
+                return Err(Error::Damaged {
+                    object: source.object(&source.key),
+                    reason: format!("the rows of {}.{} are not those that were dumped", found.schema, found.name),
+                });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn keeper(destinations: Vec<Destination>, now: DateTime<Utc>) -> Keep
         cancel: CancellationToken::new(),
         host: "test".to_owned(),
         tool_version: "pgkeep test".to_owned(),
+        identities: crate::Identities::default(),
     }
 }
 
@@ -116,6 +117,21 @@ pub(crate) fn meta(class: BackupClass, begun: DateTime<Utc>, archive: &[u8]) -> 
         warnings: Vec::new(),
     }
 }
+
+/// What the shell scripts put beside an archive.
+pub(crate) const FOREIGN_META: &str = r#"{
+  "backup_file": "daily_20251001_030001.dump.gz",
+  "backup_type": "daily",
+  "timestamp": "20251001_030001",
+  "date": "2025-10-01T03:00:01+00:00",
+  "hostname": "prod-server-01",
+  "database_url": "***REDACTED***",
+  "size": "45M",
+  "duration_seconds": 132,
+  "compression": "gzip-9",
+  "pg_dump_version": "pg_dump (PostgreSQL) 14.9"
+}
+"#;
 
 /// Stores a backup as a run would have.
 pub(crate) async fn store(destination: &Destination, meta: &Meta, archive: &[u8]) -> Key {

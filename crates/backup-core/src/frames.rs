@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use pgkeep_compress::{Codec, Compression};
-use pgkeep_storage::{ByteStream, Error as StorageError, Key, Storage};
+use pgkeep_storage::{Error as StorageError, Key, Storage};
 
 use crate::pipeline::joined;
 use crate::plain::{Digester, Gone, Pieces, Slicer};
+use crate::sealed::SealedArchive;
 use crate::{Error, Meta, Result, objects};
 
 /// What is allocated for a frame before any byte of it is there.
@@ -22,6 +23,8 @@ pub(crate) struct FramedArchive {
     pub(crate) meta: Arc<Meta>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) key: Key,
+    /// How its bytes are had if it is encrypted.
+    pub(crate) sealed: Option<Arc<SealedArchive>>,
 }
 
 /// A frame and what it holds.
@@ -35,7 +38,8 @@ struct Decoded {
 impl FramedArchive {
     /// Sends the whole plain archive, and checks sizes and digests at its end.
     pub(crate) async fn send_all(self, jobs: usize, pieces: Pieces) -> Result<()> {
-        let digester = Digester::spawn();
+        // Of an encrypted archive, what is compressed is not what is stored; that is digested before it is decrypted.
+        let digester = Digester::spawn(self.sealed.is_none());
         let all = 0..self.meta.frames.len();
         let mut decoded = std::pin::pin!(self.decoded(vec![all], jobs)?);
         while let Some(Decoded { stored, plain, .. }) = decoded.try_next().await? {
@@ -125,6 +129,16 @@ impl FramedArchive {
         format!("{}/{}", self.storage.location(), self.key)
     }
 
+    /// The bytes of its frames, or a range of them.
+    async fn read(&self, range: Option<Range<u64>>) -> Result<BoxStream<'static, Result<Bytes>>> {
+        if let Some(sealed) = &self.sealed {
+            return sealed.read(range).await;
+        }
+        let pieces = self.storage.read(&self.key, range).await.map_err(|error| self.failed(error))?;
+        let archive = self.clone();
+        Ok(pieces.map_err(move |error| archive.failed(error)).boxed())
+    }
+
     /// An error of the store, or of what it holds: a missing part is damage.
     fn failed(&self, error: StorageError) -> Error {
         match error {
@@ -160,8 +174,7 @@ impl Fetch {
             let Some(run) = self.runs.pop_front() else { return Ok(None) };
             let whole = run == (0..self.archive.meta.frames.len());
             let range = (!whole).then(|| self.offsets[run.start]..self.offsets[run.end]);
-            let pieces = self.archive.storage.read(&self.archive.key, range).await;
-            let pieces = pieces.map_err(|error| self.archive.failed(error))?;
+            let pieces = self.archive.read(range).await?;
             self.current = Some((run, Cutter { pieces, rest: Bytes::new(), taken: 0 }));
         }
     }
@@ -169,7 +182,7 @@ impl Fetch {
 
 /// Cuts a stream of pieces into frames.
 struct Cutter {
-    pieces: ByteStream,
+    pieces: BoxStream<'static, Result<Bytes>>,
     rest: Bytes,
     taken: u64,
 }
@@ -178,7 +191,7 @@ impl Cutter {
     async fn take(&mut self, archive: &FramedArchive, bytes: usize) -> Result<Bytes> {
         self.taken += bytes as u64;
         if self.rest.is_empty() {
-            self.rest = self.piece(archive).await?.unwrap_or_default();
+            self.rest = self.piece().await?.unwrap_or_default();
         }
         if self.rest.len() >= bytes {
             return Ok(self.rest.split_to(bytes));
@@ -187,7 +200,7 @@ impl Cutter {
         frame.extend_from_slice(&self.rest);
         self.rest = Bytes::new();
         while frame.len() < bytes {
-            let Some(mut piece) = self.piece(archive).await? else {
+            let Some(mut piece) = self.piece().await? else {
                 let missing = (bytes - frame.len()) as u64;
                 let reason =
                     format!("it ends {missing} bytes before the end of a frame, at byte {}", self.taken - missing);
@@ -202,7 +215,7 @@ impl Cutter {
 
     async fn end(&mut self, archive: &FramedArchive) -> Result<()> {
         if self.rest.is_empty() {
-            self.rest = self.piece(archive).await?.unwrap_or_default();
+            self.rest = self.piece().await?.unwrap_or_default();
         }
         if self.rest.is_empty() {
             return Ok(());
@@ -211,12 +224,11 @@ impl Cutter {
         Err(Error::Damaged { object: archive.object(), reason })
     }
 
-    async fn piece(&mut self, archive: &FramedArchive) -> Result<Option<Bytes>> {
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
         loop {
-            match self.pieces.try_next().await {
-                Ok(Some(piece)) if piece.is_empty() => {}
-                Ok(piece) => return Ok(piece),
-                Err(error) => return Err(archive.failed(error)),
+            match self.pieces.try_next().await? {
+                Some(piece) if piece.is_empty() => {}
+                piece => return Ok(piece),
             }
         }
     }

@@ -7,7 +7,7 @@ use pgkeep_metrics::{Discard, Event, Observer};
 use pgkeep_storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, Destination, Layout, SystemClock};
+use crate::{Clock, Destination, Identities, Layout, SystemClock};
 
 /// One source's repository: its destinations, and what a run listens to. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Keeper {
     pub host: String,
     /// This program's name and version, for metas.
     pub tool_version: String,
+    /// What opens encrypted backups. None is needed to make one, nor to list, copy and remove them.
+    pub identities: Identities,
 }
 
 impl Keeper {
@@ -37,6 +39,7 @@ impl Keeper {
             cancel: CancellationToken::new(),
             host: host.into(),
             tool_version: concat!("pgkeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+            identities: Identities::default(),
         }
     }
 

@@ -373,6 +373,7 @@ mod tests {
             cancel: CancellationToken::new(),
             host: host.to_owned(),
             tool_version: "test".to_owned(),
+            identities: crate::Identities::default(),
         }
     }
 

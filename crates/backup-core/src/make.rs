@@ -64,7 +64,8 @@ impl Run<'_> {
         let toc = Arc::clone(&stream.toc);
         let key = FingerprintKey::random();
         let codec = Arc::clone(&self.options.codec);
-        let pipeline = Pipeline { backup: name.id.to_string(), codec, jobs: self.options.jobs, key };
+        let recipients = self.options.encryption.clone();
+        let pipeline = Pipeline { backup: name.id.to_string(), codec, jobs: self.options.jobs, key, recipients };
         let mut progress = Progress::new(&self.keeper.observer, Stage::Dump, self.expected_bytes(facts, catalog));
         let mut lanes = self.stop.until(async { Ok(Lanes::open(targets).await) }).await?;
 
@@ -77,7 +78,7 @@ impl Run<'_> {
             engine_ends.cancel();
         }
         let (sequencer, globals) = match streamed {
-            Ok((sequencer, globals)) => (self.verdict(name, stream, sequencer).await, globals),
+            Ok(((sequencer, encrypted), globals)) => (self.verdict(name, stream, sequencer, encrypted).await, globals),
             Err(error) => {
                 // It has nothing to tell that we don't know; this is for its children to be gone.
                 let _ = tokio::time::timeout(ENGINE_END_LIMIT, stream.finish()).await;
@@ -116,11 +117,18 @@ impl Run<'_> {
     }
 
     /// What the engine says of itself, and then what its archive says: the engine knows better why something is missing.
-    async fn verdict(&self, name: &Name, stream: DumpStream, sequencer: Sequencer) -> Result<(DumpOutcome, Sequenced)> {
+    async fn verdict(
+        &self,
+        name: &Name,
+        stream: DumpStream,
+        sequencer: Sequencer,
+        encrypted: Option<StoredDigest>,
+    ) -> Result<(DumpOutcome, Sequenced)> {
         let outcome = self.stop.until(async { Ok(stream.finish().await?) }).await?;
         let backup = || name.id.to_string();
         let sequenced = sequencer.finish().map_err(|source| Error::Archive { backup: backup(), source })?;
-        Ok((outcome, sequenced))
+        let stored = encrypted.unwrap_or_else(|| sequenced.stored.clone());
+        Ok((outcome, Sequenced { stored, ..sequenced }))
     }
 
     /// The globals object, and what it lacks; or why there is none, which is no reason to have no backup.
@@ -130,16 +138,18 @@ impl Run<'_> {
             Err(error) => return Ok(Err(chain(&error))),
         };
         let warnings = globals_warnings(&plain);
-        let codec = Arc::clone(&self.options.codec);
+        let (codec, recipients) = (Arc::clone(&self.options.codec), self.options.encryption.clone());
         let (plain, stored) = joined(
             tokio::task::spawn_blocking(move || {
                 let mut stored = Vec::new();
-                let encoded = codec.encode(&plain, &mut stored);
-                encoded.map(|()| (plain, Bytes::from(stored)))
+                codec.encode(&plain, &mut stored).map_err(|error| Error::Task(error.to_string()))?;
+                if let Some(recipients) = recipients {
+                    stored = recipients.seal(&stored)?;
+                }
+                Ok::<_, Error>((plain, Bytes::from(stored)))
             })
             .await,
-        )?
-        .map_err(|error| Error::Task(error.to_string()))?;
+        )??;
         let meta = GlobalsMeta {
             file: name.globals.clone(),
             stored: StoredDigest { bytes: stored.len() as u64, sha256: hex::encode(Sha256::digest(&stored)) },
@@ -152,7 +162,7 @@ impl Run<'_> {
     /// About how many plain bytes will come: as many as last time, grown as the database has.
     fn expected_bytes(&self, facts: &ServerFacts, catalog: &Catalog) -> Option<u64> {
         let alike =
-            |meta: &crate::Meta| meta.selection == self.options.selection.arguments && meta.database.size_bytes > 0;
+            |meta: &crate::Meta| meta.selects(&self.options.selection.arguments) && meta.database.size_bytes > 0;
         let last = catalog.own().map(|entry| entry.meta.as_ref()).find(|meta| alike(meta));
         match last {
             Some(last) => {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
 use crate::frames::FramedArchive;
-use crate::{BackupClass, BackupId, Error, FingerprintKey, Result};
+use crate::{BackupClass, BackupId, EncryptionMeta, Error, FingerprintKey, Result};
 
 /// The format version this library writes, and the highest it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -66,8 +66,8 @@ pub struct Meta {
     pub plain: PlainDigest,
     /// Roles, memberships, tablespaces, and structured facts that may hold secrets; `None` if they could not be read.
     pub globals: Option<GlobalsMeta>,
-    /// Encryption scheme and recipients; `None` is not encrypted.
-    pub encryption: Option<serde_json::Value>,
+    /// How it is encrypted; `None` is not encrypted.
+    pub encryption: Option<EncryptionMeta>,
     /// Client encoding of the archive: `UTF8`.
     pub archive_encoding: String,
     /// Key of the fingerprints (POSTGRES A11): against accidents, not a signature.
@@ -264,15 +264,20 @@ impl FrameIndex {
         offsets(&self.plain)
     }
 
-    /// What is wrong with an index of so many bytes, if anything.
-    fn fault(&self, stored_bytes: u64, plain_bytes: u64) -> Option<&'static str> {
+    /// What is wrong with the index of an archive, if anything. Encrypted, an archive is longer than its frames.
+    fn fault(&self, meta: &Meta) -> Option<&'static str> {
         let sum = |column: &[u64]| column.iter().try_fold(0u64, |sum, &bytes| sum.checked_add(bytes));
         let columns = [self.plain.len(), self.entry.len(), self.aligned.len()];
         if columns.iter().any(|&length| length != self.len()) {
             Some("the columns of its frame index differ in length")
         } else if self.is_empty() {
             None
-        } else if sum(&self.stored) != Some(stored_bytes) || sum(&self.plain) != Some(plain_bytes) {
+        } else if sum(&self.plain) != Some(meta.plain.bytes)
+            || !sum(&self.stored).is_some_and(|stored| match meta.encryption {
+                None => stored == meta.stored.bytes,
+                Some(_) => stored < meta.stored.bytes,
+            })
+        {
             Some("its frames do not add up to the archive")
         } else if self.plain.iter().chain(&self.stored).any(|&bytes| bytes > LARGEST_FRAME) {
             Some("one of its frames is too large")
@@ -304,10 +309,20 @@ impl Meta {
             return Err(Error::NewerFormat { object: object.to_owned(), found, supported: FORMAT_VERSION });
         }
         let meta: Self = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
-        match meta.frames.fault(meta.stored.bytes, meta.plain.bytes) {
+        if let Some(unknown) = meta.encryption.as_ref().filter(|encryption| !encryption.is_known()) {
+            return Err(refuse(format!("it is encrypted by a scheme that is not known here: {}", unknown.scheme)));
+        }
+        match meta.frames.fault(&meta) {
             Some(fault) => Err(refuse(fault.to_owned())),
             None => Ok(meta),
         }
+    }
+
+    /// Whether that is no meta of ours but the metadata that other scripts put beside their archives under the same name: a
+    /// JSON object without `format_version`. It says nothing of what the archive holds, so it makes no backup of it.
+    pub fn is_foreign(json: &[u8]) -> bool {
+        let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json);
+        object.is_ok_and(|object| !object.contains_key("format_version"))
     }
 
     /// The meta as JSON: keys and list items on lines of their own, what lies deeper on one line.
@@ -318,6 +333,11 @@ impl Meta {
             .map_err(|error| Error::Meta { object: self.backup_file.clone(), reason: error.to_string() })?;
         json.push(b'\n');
         Ok(json)
+    }
+
+    /// Whether it holds all data of its database: a backup of a part never stands for the whole.
+    pub fn is_whole(&self) -> bool {
+        pgkeep_dump::Selection::is_whole(&self.selection)
     }
 
     /// File name of the meta itself.

@@ -1,4 +1,4 @@
-//! From a dump's blocks to frames at every destination: tap, compress, put in order, digest, store.
+//! From a dump's blocks to frames at every destination: tap, compress, put in order, encrypt, digest, store.
 //!
 //! Blocks come in archive order. Each is hashed row by row and compressed by one of several workers, side by side; the
 //! frames are taken up in order again, handed to every store, and sequenced (digests, index) on a thread of its own
@@ -17,9 +17,10 @@ use tokio::task::JoinHandle;
 use crate::buffers::Buffers;
 use crate::lanes::Lanes;
 use crate::progress::Progress;
+use crate::sealing::Sealing;
 use crate::sequencer::{Frame, Sequencer};
 use crate::tap::tally;
-use crate::{Error, FingerprintKey, Result};
+use crate::{Error, FingerprintKey, Recipients, Result, StoredDigest};
 
 /// Frames between the workers and the sequencer.
 const WAITING: usize = 2;
@@ -33,6 +34,8 @@ pub(crate) struct Pipeline {
     /// Blocks compressed at once.
     pub(crate) jobs: usize,
     pub(crate) key: FingerprintKey,
+    /// Whom the stored bytes are encrypted to, if they are.
+    pub(crate) recipients: Option<Recipients>,
 }
 
 impl Pipeline {
@@ -43,29 +46,56 @@ impl Pipeline {
 
     /// Moves everything `dump` yields into `lanes`. When it returns, every byte was taken by the stores that are left,
     /// and the dump has nothing more to say but its verdict, which is not asked for here.
+    ///
+    /// Encrypted, what is stored is not what was sequenced: its size and digest come apart.
     pub(crate) async fn run(
         &self,
         dump: &mut DumpStream,
         lanes: &mut Lanes,
         progress: &mut Progress,
-    ) -> Result<Sequencer> {
+    ) -> Result<(Sequencer, Option<StoredDigest>)> {
         progress.expect(&dump.toc);
-        let sequencer = Sequencer::new(self.key, &dump.toc, self.stores_plain());
+        let stored_elsewhere = self.stores_plain() || self.recipients.is_some();
+        let sequencer = Sequencer::new(self.key, &dump.toc, stored_elsewhere);
         let (ordered, sequencing) = self.sequence(sequencer);
         let frames = self.frames(dump);
         let mut frames = std::pin::pin!(frames);
-        while let Some(frame) = frames.try_next().await? {
-            lanes.send(&frame.stored).await?;
-            progress.block(&frame.block);
-            if ordered.send(frame).await.is_err() {
-                break;
+        let encrypted = if let Some(recipients) = &self.recipients {
+            let Sealing { frames: sealing, mut pieces, task } = Sealing::spawn(recipients.clone());
+            let feeding = async {
+                while let Some(frame) = frames.try_next().await? {
+                    let taken = sealing.send(frame.stored.clone()).await.is_ok();
+                    progress.block(&frame.block);
+                    if !taken || ordered.send(frame).await.is_err() {
+                        break;
+                    }
+                }
+                drop((sealing, ordered));
+                Ok::<(), Error>(())
+            };
+            let storing = async {
+                while let Some(piece) = pieces.recv().await {
+                    lanes.send(&piece).await?;
+                }
+                Ok::<(), Error>(())
+            };
+            tokio::try_join!(feeding, storing)?;
+            Some(joined(task.await)??)
+        } else {
+            while let Some(frame) = frames.try_next().await? {
+                lanes.send(&frame.stored).await?;
+                progress.block(&frame.block);
+                if ordered.send(frame).await.is_err() {
+                    break;
+                }
             }
-        }
-        drop(ordered);
+            drop(ordered);
+            None
+        };
         let sequencer = joined(sequencing.await)??;
         lanes.close().await?;
         progress.finish();
-        Ok(sequencer)
+        Ok((sequencer, encrypted))
     }
 
     /// The frames of a dump, in order, made side by side.

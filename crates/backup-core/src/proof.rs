@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use pgkeep_storage::{Created, Key};
 use serde::{Deserialize, Serialize};
 
-use crate::{CatalogEntry, Error, Keeper, Result, objects};
+use crate::{CatalogEntry, Error, Keeper, Meta, Result, objects};
 
 /// How a backup was verified, least thorough first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,10 +64,22 @@ pub struct Proof {
     pub tool_version: String,
 }
 
+impl Proof {
+    /// As it is stored: findings name tables, which lie open nowhere beside an encrypted backup.
+    fn stored_beside(&self, meta: &Meta) -> Self {
+        if meta.encryption.is_none() || self.findings.is_empty() {
+            return self.clone();
+        }
+        let findings = vec![format!("{} findings; the log of the run that made them names them", self.findings.len())];
+        Self { findings, ..self.clone() }
+    }
+}
+
 impl Keeper {
     /// Stores a proof beside every copy of the backup. An error only if no destination took it; others are warnings.
     pub async fn store_proof(&self, entry: &CatalogEntry, proof: &Proof) -> Result<()> {
-        let json = Bytes::from(serde_json::to_vec_pretty(proof).map_err(|error| Error::Task(error.to_string()))?);
+        let told = proof.stored_beside(&entry.meta);
+        let json = Bytes::from(serde_json::to_vec_pretty(&told).map_err(|error| Error::Task(error.to_string()))?);
         let mut taken = 0;
         let mut failure = None;
         for copy in &entry.copies {

@@ -1,19 +1,14 @@
 //! Removing what retention no longer keeps, and what interrupted runs left.
 
-use std::collections::BTreeSet;
-
-use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
-use pgkeep_storage::{Key, ObjectInfo, Storage, StorageExt};
+use pgkeep_storage::{Key, ObjectInfo, Storage};
 use serde::Serialize;
 
+use crate::mark::Mark;
 use crate::{
     BackupId, Catalog, CatalogEntry, Copy, Destination, Error, Keep, Keeper, Lock, LockOptions, Policy, Result,
     RetentionPlan, Unreadable, objects,
 };
-
-/// Objects without a meta are left alone for this long: a backup that is being published has some.
-const SAFETY_AGE: TimeDelta = TimeDelta::hours(24);
 
 /// Options of a prune.
 #[derive(Debug, Clone)]
@@ -33,7 +28,7 @@ pub struct PruneReport {
     pub removed: u64,
     /// Stored bytes freed.
     pub freed_bytes: u64,
-    /// Orphan objects and unfinished uploads swept.
+    /// Objects and unfinished uploads of interrupted runs swept.
     pub swept: u64,
     /// What could not be done, one line each.
     pub warnings: Vec<String>,
@@ -58,8 +53,8 @@ impl Keeper {
             .collect()
     }
 
-    /// Removes what the policy does not keep: meta first, so that no reader sees half a backup. Sweeps orphans past
-    /// the safety age. What can't be removed is a warning; the rest goes on.
+    /// Removes what the policy does not keep: meta first, so that no reader sees half a backup. Then sweeps what
+    /// interrupted runs left ([`Self::plan_sweep`]). What can't be removed is a warning; the rest goes on.
     pub async fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
         let lock = match &options.lock {
             Some(lock) => Some(Lock::acquire(self, lock).await?),
@@ -99,11 +94,13 @@ impl Keeper {
                 self.remove(&catalog, index, &decision.id, &mut report).await;
             }
         }
-        for destination in &self.destinations {
-            if is_complete(&catalog, destination)
-                && let Err(error) = self.sweep(destination, &mut report).await
-            {
-                report.warnings.push(format!("orphans at {} could not be swept: {error}", destination.name));
+        for plan in self.plan_sweep(&catalog).await {
+            match self.sweep(&plan).await {
+                Ok(swept) => report.swept += swept,
+                Err(error) => {
+                    let name = &plan.destination;
+                    report.warnings.push(format!("what was left at {name} could not be swept: {error}"));
+                }
             }
         }
         Ok(report)
@@ -116,7 +113,7 @@ impl Keeper {
         else {
             return;
         };
-        match withdraw(self.destinations[index].storage.as_ref(), entry, copy).await {
+        match withdraw(self.destinations[index].storage.as_ref(), entry, copy, &self.host).await {
             Ok(()) => {
                 report.removed += 1;
                 report.freed_bytes += copy.stored_bytes.unwrap_or_default();
@@ -125,30 +122,6 @@ impl Keeper {
             Err(error) => report.warnings.push(format!("{id} could not be removed from {}: {error}", copy.name)),
         }
     }
-
-    /// Removes objects that belong to no backup and that no run can still be working on.
-    async fn sweep(&self, destination: &Destination, report: &mut PruneReport) -> Result<()> {
-        let storage = destination.storage.as_ref();
-        let objects: Vec<ObjectInfo> = storage.list(&Key::root()).try_collect().await.map_err(objects::at(storage))?;
-        // The store's newest time stands for its clock: never later than now, so never too eager.
-        let newest = objects.iter().map(|object| object.modified_ms).max().unwrap_or_default();
-        let limit = DateTime::<Utc>::from_timestamp_millis(newest).unwrap_or_default() - SAFETY_AGE;
-        let archives: BTreeSet<&str> =
-            objects.iter().filter_map(|object| object.key.as_str().strip_suffix(".meta")).collect();
-        let stems: BTreeSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
-        for object in &objects {
-            let text = object.key.as_str();
-            let orphan = !is_meta(text) && is_ours(text) && !stems.contains(stem(text));
-            let old = DateTime::<Utc>::from_timestamp_millis(object.modified_ms).is_some_and(|written| written < limit);
-            if orphan && old {
-                storage.delete(&object.key).await.map_err(objects::at(storage))?;
-                report.swept += 1;
-                self.detail(&format!("swept {text} from {}: it belongs to no backup", destination.name));
-            }
-        }
-        report.swept += storage.sweep_unfinished(limit.timestamp_millis()).await.map_err(objects::at(storage))?;
-        Ok(())
-    }
 }
 
 /// Whether an object that can't be read makes it unknown what there is: an unreadable proof can only make us keep more.
@@ -156,7 +129,8 @@ fn blocks(unreadable: &Unreadable) -> bool {
     is_meta(&unreadable.key) || unreadable.key == "source.json"
 }
 
-fn is_complete(catalog: &Catalog, destination: &Destination) -> bool {
+/// Whether all that lies at a destination is known.
+pub(crate) fn is_complete(catalog: &Catalog, destination: &Destination) -> bool {
     let listed = !catalog.incomplete.iter().any(|(name, _)| *name == destination.name);
     listed
         && !catalog.unreadable.iter().any(|unreadable| unreadable.destination == destination.name && blocks(unreadable))
@@ -166,20 +140,27 @@ fn is_meta(key: &str) -> bool {
     key.strip_suffix(".meta").is_some()
 }
 
-/// Removes one copy of a backup: its meta first.
-pub(crate) async fn withdraw(storage: &dyn Storage, entry: &CatalogEntry, copy: &Copy) -> Result<()> {
+/// Removes one copy of a backup: its meta first. A mark names the rest, in case that this is the end of us.
+async fn withdraw(storage: &dyn Storage, entry: &CatalogEntry, copy: &Copy, host: &str) -> Result<()> {
     let at = objects::at(storage);
+    let globals = entry.meta.globals.as_ref();
+    let globals = globals.map(|globals| Ok::<_, Error>((beside(&copy.key, &globals.file)?, globals.stored.bytes)));
+    let globals = globals.transpose()?;
+    let archive = copy.stored_bytes.map(|bytes| (&copy.key, bytes));
+    let marked: Vec<_> = archive.into_iter().chain(globals.as_ref().map(|(key, bytes)| (key, *bytes))).collect();
+    let mark = Mark::new(&entry.meta.id, host, &copy.key, &marked).put(storage).await?;
     let meta = Key::new(format!("{}.meta", copy.key))?;
     storage.delete(&meta).await.map_err(at)?;
     storage.delete(&copy.key).await.map_err(at)?;
-    if let Some(globals) = &entry.meta.globals {
-        storage.delete(&beside(&copy.key, &globals.file)?).await.map_err(at)?;
+    if let Some((globals, _)) = &globals {
+        storage.delete(globals).await.map_err(at)?;
     }
     let proofs = Key::new(format!("{}.proofs", copy.key))?;
     let proofs: Vec<ObjectInfo> = storage.list(&proofs).try_collect().await.map_err(at)?;
     for proof in proofs {
         storage.delete(&proof.key).await.map_err(at)?;
     }
+    Mark::take_away(storage, &mark).await;
     Ok(())
 }
 
@@ -192,59 +173,14 @@ pub(crate) fn beside(key: &Key, file: &str) -> Result<Key> {
     Ok(Key::new(text)?)
 }
 
-/// Folder and backup name of an object: `daily/daily_20251017_030001` of `daily/daily_20251017_030001.dump.zst`.
-fn stem(key: &str) -> &str {
-    let file = key.find('/').map_or(0, |slash| {
-        // Proofs lie one folder deeper than their archive.
-        key.split_once(".proofs/").map_or(key, |(archive, _)| archive).rfind('/').unwrap_or(slash) + 1
-    });
-    let file = if key[..file].contains(".dump") { 0 } else { file };
-    key[file..].find('.').map_or(key, |dot| &key[..file + dot])
-}
-
-/// Whether an object's name is one that only we give.
-fn is_ours(key: &str) -> bool {
-    let stem = stem(key);
-    let rest = &key[stem.len()..];
-    let name = stem.rsplit('/').next().unwrap_or(stem);
-    let dated = name.split('_').nth(1).is_some_and(|stamp| stamp.starts_with(|first: char| first.is_ascii_digit()));
-    dated && BackupId::parse(name).is_some() && (rest.starts_with(".dump") || rest.starts_with(".globals.sql"))
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use pgkeep_storage::StorageExt;
 
     use super::*;
     use crate::BackupClass;
     use crate::fixture::{at, keeper, keys, memory, meta, policy, store};
-
-    #[test]
-    fn stems_tell_what_belongs_together() {
-        let archive = "daily/daily_20251017_030001.dump.zst";
-        assert_eq!(stem(archive), "daily/daily_20251017_030001");
-        assert_eq!(stem("daily/daily_20251017_030001.globals.sql.zst"), stem(archive));
-        assert_eq!(stem("daily/daily_20251017_030001.dump.zst.proofs/20251018_040000_deep.json"), stem(archive));
-        assert_eq!(stem("daily_20251017_030001.dump.zst.proofs/20251018_040000_deep.json"), "daily_20251017_030001");
-        assert_eq!(stem("daily_20251017_030001.dump"), "daily_20251017_030001");
-    }
-
-    #[test]
-    fn only_names_that_we_give_are_ours() {
-        assert!(is_ours("daily/daily_20251017_030001.dump.zst"));
-        assert!(is_ours("weekly_2025_W42_020001.globals.sql"));
-        assert!(is_ours("pre-restore_20251017_030001.dump.gz.proofs/x.json"));
-        for foreign in [
-            "daily/notes.txt",
-            "daily_report.dump",
-            "source.json",
-            ".pgkeep/lock-00000001",
-            "yearly_2025.dump.gz",
-            "daily_20251017_030001.sql",
-        ] {
-            assert!(!is_ours(foreign), "{foreign}");
-        }
-    }
 
     #[tokio::test]
     async fn what_expired_goes_with_all_that_belongs_to_it_and_nothing_else() {
@@ -269,6 +205,7 @@ mod tests {
         assert_eq!(left.iter().filter(|key| key.ends_with(".meta")).count(), 6);
         assert_eq!(left.iter().filter(|key| key.ends_with(".dump")).count(), 6);
         assert!(left.contains(&"daily/notes.txt".to_owned()));
+        assert!(!left.iter().any(|key| key.contains("unpublished")), "no mark is left: {left:?}");
         let again = keeper.prune(&PruneOptions { policy: policy(5, 2), lock: None }).await.expect("pruned");
         assert_eq!(again.removed, 0);
     }

@@ -10,6 +10,8 @@ use pgkeep_storage::{Created, Error as StorageError, Key, ObjectInfo, ObjectWrit
 use crate::inventory::human_bytes;
 use crate::lanes::{Target, give_up};
 use crate::make::{Globals, Made};
+use crate::mark::Mark;
+use crate::pipeline::joined;
 use crate::prune::beside;
 use crate::run::Run;
 use crate::{Error, Lock, Meta, Result, objects};
@@ -28,23 +30,30 @@ impl Run<'_> {
         let globals = made.archive.globals;
         let targets: Vec<Target> = made.written.iter().map(|(target, _)| target.clone()).collect();
         let completing = made.written.into_iter().map(|(target, writer)| {
-            let (globals, bytes) = (globals.as_ref(), meta.stored.bytes);
+            let (globals, meta, host) = (globals.as_ref(), &meta, self.keeper.host.as_str());
             async move {
-                let outcome = complete(&target, writer, globals, bytes).await;
+                let outcome = complete(&target, writer, globals, meta, host).await;
                 (target, outcome)
             }
         });
         let completed = match self.stop.until(async { Ok(join_all(completing).await) }).await {
             Ok(completed) => completed,
             Err(reason) => {
-                withdraw_all(&targets, globals.as_ref()).await;
+                // How far each came is not known; what no mark of this backup names may be somebody else's.
+                for target in &targets {
+                    let storage = target.destination.storage.as_ref();
+                    let ours = Mark::covers(storage, &meta.id, &target.key, meta.stored.bytes).await;
+                    if ours.unwrap_or(false) {
+                        withdraw(target, globals.as_ref()).await;
+                    }
+                }
                 return Err(reason);
             }
         };
         let mut complete = Vec::new();
         for (target, outcome) in completed {
             match outcome {
-                Ok(()) => complete.push(target),
+                Ok(mark) => complete.push((target, mark)),
                 Err(error) => self.fail(target.destination, error),
             }
         }
@@ -52,18 +61,21 @@ impl Run<'_> {
         if let Err(error) = lock.check()
             && !self.failed_at(&error)
         {
-            withdraw_all(&complete, globals.as_ref()).await;
+            withdraw_all(complete.iter().map(|(target, _)| target), globals.as_ref()).await;
             return Err(error);
         }
 
         meta.duration_seconds = begun.elapsed().as_secs();
         meta.warnings.clone_from(&self.warnings);
-        let json = Bytes::from(meta.to_json()?);
+        let json = self.meta_json(&meta).await?;
         // From here on nothing is taken back because of an interruption: what has a meta is a backup.
-        let publishing = complete.into_iter().map(|target| {
+        let publishing = complete.into_iter().map(|(target, mark)| {
             let (meta, json, globals) = (&meta, json.clone(), globals.as_ref());
             async move {
                 let outcome = publish_meta(&target, meta, json, globals).await;
+                if outcome.is_ok() {
+                    Mark::take_away(target.destination.storage.as_ref(), &mark).await;
+                }
                 (target, outcome)
             }
         });
@@ -86,41 +98,70 @@ impl Run<'_> {
         Ok((meta, published))
     }
 
+    /// The meta as it is stored: encrypted, it keeps what names tables and roles to itself.
+    async fn meta_json(&self, meta: &Meta) -> Result<Bytes> {
+        let Some(recipients) = self.options.encryption.clone() else { return Ok(Bytes::from(meta.to_json()?)) };
+        let meta = meta.clone();
+        let sealed = joined(tokio::task::spawn_blocking(move || meta.seal(&recipients)).await)??;
+        Ok(Bytes::from(sealed.to_json()?))
+    }
+
     fn failed_at(&self, error: &Error) -> bool {
         let Error::LockLost { location } = error else { return false };
         self.failed.iter().any(|(destination, _)| destination.storage.location().as_str() == location)
     }
 }
 
-/// Makes archive and globals visible at one destination, and asks the store what it has.
-async fn complete(target: &Target, writer: Box<dyn ObjectWriter>, globals: Option<&Globals>, bytes: u64) -> Result<()> {
+/// Makes archive and globals visible at one destination, and asks the store what it has. Gives the mark that says whose
+/// they are until they have a meta; if it comes to none, the mark stays for what may still appear.
+async fn complete(
+    target: &Target,
+    writer: Box<dyn ObjectWriter>,
+    globals: Option<&Globals>,
+    meta: &Meta,
+    host: &str,
+) -> Result<Key> {
     let storage = target.destination.storage.as_ref();
-    if let Err(error) = prepare(storage, target, globals).await {
-        give_up(writer).await;
-        return Err(error);
-    }
+    let mark = match prepare(storage, target, globals, meta, host).await {
+        Ok(mark) => mark,
+        Err(error) => {
+            give_up(writer).await;
+            return Err(error);
+        }
+    };
     let checked = match writer.finish().await {
-        Ok(written) => check(storage, &target.key, &written, bytes).await,
+        Ok(written) => check(storage, &target.key, &written, meta.stored.bytes).await,
         Err(error) => Err(objects::at(storage)(error)),
     };
     if checked.is_err() {
         withdraw(target, globals).await;
     }
-    checked
+    checked.map(|()| mark)
 }
 
-/// The globals, and a last look that the name is still free.
-async fn prepare(storage: &dyn Storage, target: &Target, globals: Option<&Globals>) -> Result<()> {
+/// A last look that the name is still free, the mark that from here on makes its objects ours, and the globals.
+async fn prepare(
+    storage: &dyn Storage,
+    target: &Target,
+    globals: Option<&Globals>,
+    made: &Meta,
+    host: &str,
+) -> Result<Key> {
     let meta = meta_key(target)?;
-    for key in [&meta, &target.key] {
+    let globals = globals.map(|globals| Ok::<_, Error>((beside(&target.key, &globals.meta.file)?, globals)));
+    let globals = globals.transpose()?;
+    for key in [&meta, &target.key].into_iter().chain(globals.as_ref().map(|(key, _)| key)) {
         if storage.exists(key).await.map_err(objects::at(storage))? {
             return Err(Error::NameTaken { object: format!("{}/{key}", storage.location()) });
         }
     }
-    if let Some(globals) = globals {
-        objects::put(storage, &beside(&target.key, &globals.meta.file)?, globals.stored.clone()).await?;
+    let mut marked = vec![(&target.key, made.stored.bytes)];
+    marked.extend(globals.as_ref().map(|(key, globals)| (key, globals.meta.stored.bytes)));
+    let mark = Mark::new(&made.id, host, &target.key, &marked).put(storage).await?;
+    if let Some((key, globals)) = &globals {
+        objects::put(storage, key, globals.stored.clone()).await?;
     }
-    Ok(())
+    Ok(mark)
 }
 
 /// Compares what the store says it has with what was sent: size, and the checksum it gave when it took it.
@@ -165,11 +206,11 @@ async fn publish_meta(target: &Target, meta: &Meta, json: Bytes, globals: Option
     }
 }
 
-async fn withdraw_all(targets: &[Target], globals: Option<&Globals>) {
-    join_all(targets.iter().map(|target| withdraw(target, globals))).await;
+async fn withdraw_all<'t>(targets: impl IntoIterator<Item = &'t Target>, globals: Option<&Globals>) {
+    join_all(targets.into_iter().map(|target| withdraw(target, globals))).await;
 }
 
-/// Takes back an archive that never got a meta, best effort: what stays is swept as an orphan later.
+/// Takes back an archive that never got a meta, best effort: what stays is swept by its mark later.
 async fn withdraw(target: &Target, globals: Option<&Globals>) {
     let storage = target.destination.storage.as_ref();
     let Ok(meta) = meta_key(target) else { return };

@@ -10,12 +10,15 @@ use pgkeep_dump::PrivateFacts;
 use pgkeep_storage::{Key, Storage};
 
 use crate::frames::FramedArchive;
+use crate::identities::{Locked, is_encrypted};
 use crate::inventory::only_data_of;
 use crate::meta::LARGEST_FRAME;
+use crate::pipeline::joined;
 use crate::plain::{Digested, Gone, Pieces, Slicer};
 use crate::prune::beside;
+use crate::sealed::SealedArchive;
 use crate::unframed::{PlainSink, UnframedArchive};
-use crate::{CatalogEntry, Error, Keeper, Meta, PlainArchive, Result, objects};
+use crate::{CatalogEntry, Error, Identities, Keeper, Meta, PlainArchive, Result, objects};
 
 /// Plain bytes of the blocks of archives that are cut anew.
 const BLOCK_BYTES: usize = 4 << 20;
@@ -31,10 +34,15 @@ pub struct BackupSource {
     pub key: Key,
     /// For people: `bucket`, or the URL.
     pub place: String,
+    /// What opens it, should it be encrypted.
+    identities: Identities,
+    /// How the bytes of an encrypted archive are had; its header is read once for all that is made of this.
+    sealed: Option<Arc<SealedArchive>>,
 }
 
 impl BackupSource {
     /// The copy of `entry` that is nearest and readable now: not found damaged, not in an archive tier, if there is one.
+    /// Opened, if it is encrypted ([`Self::opened`]).
     pub fn nearest(keeper: &Keeper, entry: &CatalogEntry) -> Result<Self> {
         let there = || entry.copies.iter().filter(|copy| copy.stored_bytes.is_some());
         let online = |copy: &&crate::Copy| !copy.storage_class.as_deref().is_some_and(is_archive_tier);
@@ -44,23 +52,44 @@ impl BackupSource {
         let missing =
             || Error::NotFound { wanted: format!("the archive of {}", entry.meta.id), candidates: Vec::new() };
         let copy = copy.ok_or_else(missing)?;
-        Ok(Self::copy(keeper, entry, copy))
+        Self::copy(keeper, entry, copy).opened()
     }
 
-    /// One copy of `entry`.
+    /// One copy of `entry`. Of an encrypted one, only the stored bytes can be read until it is [`Self::opened`].
     pub fn copy(keeper: &Keeper, entry: &CatalogEntry, copy: &crate::Copy) -> Self {
         Self {
             meta: Some(Arc::clone(&entry.meta)),
             storage: Arc::clone(&keeper.destinations[copy.destination].storage),
             key: copy.key.clone(),
             place: copy.name.clone(),
+            identities: keeper.identities.clone(),
+            sealed: None,
         }
+    }
+
+    /// The same with its whole meta, and with what decrypts the archive; as it is, if it is not encrypted.
+    /// Fails with [`Error::KeyMissing`] or [`Error::KeyWrong`].
+    pub fn opened(mut self) -> Result<Self> {
+        let Some(meta) = self.meta.as_mut().filter(|meta| meta.encryption.is_some()) else { return Ok(self) };
+        if meta.is_sealed() {
+            *meta = Arc::new(meta.unseal(&self.identities)?);
+        }
+        let (storage, identities) = (Arc::clone(&self.storage), self.identities.clone());
+        let sealed = SealedArchive::new(storage, self.key.clone(), meta.stored.clone(), identities);
+        self.sealed = Some(Arc::new(sealed));
+        Ok(self)
+    }
+
+    /// The same with these keys.
+    #[must_use]
+    pub fn with_identities(self, identities: &Identities) -> Self {
+        Self { identities: identities.clone(), sealed: None, ..self }
     }
 
     /// A foreign archive.
     pub fn foreign(storage: Arc<dyn Storage>, key: Key) -> Self {
         let place = format!("{}/{key}", storage.location());
-        Self { meta: None, storage, key, place }
+        Self { meta: None, storage, key, place, identities: Identities::default(), sealed: None }
     }
 
     /// Its name for people and errors: the backup's, or the object's.
@@ -71,6 +100,7 @@ impl BackupSource {
     /// Opens the whole plain archive; frames are decompressed side by side by up to `jobs` threads, order kept.
     #[expect(clippy::unused_async, reason = "part of the interface: a store may be asked something first")]
     pub async fn open(&self, jobs: usize) -> Result<PlainArchive> {
+        self.opened_already()?;
         if let Some(framed) = self.framed() {
             return Ok(PlainArchive::from_task(move |pieces| framed.send_all(jobs, pieces)));
         }
@@ -117,6 +147,7 @@ impl BackupSource {
 
     /// Header and TOC only, with as few bytes fetched as can be.
     pub async fn toc(&self) -> Result<Arc<Toc>> {
+        self.opened_already()?;
         let mut beginning = match (self.framed(), &self.meta) {
             (Some(framed), Some(meta)) => {
                 let toc = 0..meta.toc_bytes;
@@ -145,6 +176,7 @@ impl BackupSource {
         let stored =
             objects::get(self.storage.as_ref(), &key).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
         check(&object, &stored, globals.stored.bytes, &globals.stored.sha256)?;
+        let stored = if is_encrypted(&stored) { self.decrypted(&object, stored).await? } else { stored };
         let plain = match detect(&stored) {
             None => stored,
             Some(codec) => {
@@ -166,13 +198,41 @@ impl BackupSource {
         }
     }
 
+    async fn decrypted(&self, object: &str, stored: Bytes) -> Result<Bytes> {
+        let identities = self.identities.clone();
+        // A passphrase takes a second of work.
+        let opened = joined(tokio::task::spawn_blocking(move || identities.open(&stored)).await)?;
+        let recipients = || {
+            let encryption = self.meta.as_ref().and_then(|meta| meta.encryption.as_ref());
+            encryption.map(|encryption| encryption.recipients.clone()).unwrap_or_default()
+        };
+        opened.map(Bytes::from).map_err(|locked| match locked {
+            Locked::Damaged(reason) => Error::Damaged { object: object.to_owned(), reason },
+            Locked::WrongKey if self.identities.is_empty() => {
+                Error::KeyMissing { object: object.to_owned(), recipients: recipients() }
+            }
+            Locked::WrongKey => Error::KeyWrong { object: object.to_owned(), recipients: recipients() },
+        })
+    }
+
+    /// A sealed meta does not say where anything lies.
+    fn opened_already(&self) -> Result<()> {
+        let sealed = self.meta.as_ref().filter(|meta| meta.is_sealed());
+        let recipients = |meta: &Meta| meta.encryption.as_ref().map(|encryption| encryption.recipients.clone());
+        sealed.map_or(Ok(()), |meta| {
+            Err(Error::KeyMissing { object: meta.id.to_string(), recipients: recipients(meta).unwrap_or_default() })
+        })
+    }
+
     fn framed(&self) -> Option<FramedArchive> {
         let meta = self.meta.as_ref().filter(|meta| !meta.frames.is_empty())?;
-        Some(FramedArchive { meta: Arc::clone(meta), storage: Arc::clone(&self.storage), key: self.key.clone() })
+        let (storage, key, sealed) = (Arc::clone(&self.storage), self.key.clone(), self.sealed.clone());
+        Some(FramedArchive { meta: Arc::clone(meta), storage, key, sealed })
     }
 
     pub(crate) fn unframed(&self) -> UnframedArchive {
-        UnframedArchive { meta: self.meta.clone(), storage: Arc::clone(&self.storage), key: self.key.clone() }
+        let (storage, key, identities) = (Arc::clone(&self.storage), self.key.clone(), self.identities.clone());
+        UnframedArchive { meta: self.meta.clone(), storage, key, identities }
     }
 
     pub(crate) fn object(&self, key: &Key) -> String {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use pgkeep_metrics::Stage;
-use pgkeep_storage::{Created, Key, Storage, WriteOptions};
+use pgkeep_storage::{Created, Error as StorageError, Key, Storage, StorageExt, WriteOptions};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::mark::Mark;
 use crate::{
-    Catalog, CatalogEntry, Copy, Destination, Error, Keeper, Policy, Result, RetentionPlan, StoredDigest, objects,
-    prune::beside,
+    Catalog, CatalogEntry, Copy, Destination, Error, Keeper, Meta, Policy, Result, RetentionPlan, StoredDigest,
+    objects, prune::beside,
 };
 
 /// What was copied.
@@ -48,7 +49,12 @@ impl Keeper {
     }
 
     /// What `destination` should have and has not, oldest first.
-    fn missing<'c>(&self, catalog: &'c Catalog, destination: usize, policy: Option<&Policy>) -> Vec<&'c CatalogEntry> {
+    pub(crate) fn missing<'c>(
+        &self,
+        catalog: &'c Catalog,
+        destination: usize,
+        policy: Option<&Policy>,
+    ) -> Vec<&'c CatalogEntry> {
         let has = |entry: &CatalogEntry| entry.copies.iter().any(|copy| copy.destination == destination);
         let candidates: Vec<&CatalogEntry> = catalog.own().filter(|entry| has(entry) || entry.good()).collect();
         let keeps: Vec<_> =
@@ -63,7 +69,8 @@ impl Keeper {
         candidates.into_iter().rev().filter(|entry| !has(entry) && kept(entry)).collect()
     }
 
-    /// Copies one backup (archive, globals, meta last) from its nearest good copy to another destination.
+    /// Copies one backup (archive, globals, meta last) from its nearest good copy to another destination. Another backup
+    /// that has its name there is left alone: [`Error::NameTaken`].
     pub async fn copy_backup(&self, entry: &CatalogEntry, to: usize) -> Result<()> {
         let meta = &entry.meta;
         let from = entry.copies.iter().find(|copy| copy.destination != to && entry.good_at(copy.destination));
@@ -72,37 +79,55 @@ impl Keeper {
         let target = &self.destinations[to];
         let source = self.destinations[from.destination].storage.as_ref();
         let key = target.key(&meta.id, &meta.backup_file)?;
+        let globals = meta.globals.as_ref().map(|globals| {
+            Ok::<_, Error>((beside(&from.key, &globals.file)?, beside(&key, &globals.file)?, &globals.stored))
+        });
+        let globals = globals.transpose()?;
+        let mut written = vec![(&key, meta.stored.bytes)];
+        written.extend(globals.as_ref().map(|(_, key, stored)| (key, stored.bytes)));
+        for (key, bytes) in &written {
+            self.free_for(meta, target, key, *bytes).await?;
+        }
+        let storage = target.storage.as_ref();
+        let json = self.meta_json(source, from).await?;
+        let meta_key = Key::new(format!("{key}.meta"))?;
+        if storage.exists(&meta_key).await.map_err(objects::at(storage))? {
+            return Err(Error::NameTaken { object: format!("{}/{meta_key}", storage.location()) });
+        }
+        let mark = Mark::new(&meta.id, &self.host, &key, &written).put(storage).await?;
         self.observer.notice(&pgkeep_metrics::Event::StageStarted {
             stage: Stage::Replicate,
             subject: format!("{} from {} to {}", meta.id, from.name, target.name),
         });
         let began = std::time::Instant::now();
         self.copy_object(source, &from.key, target, &key, &meta.stored, true).await?;
-        if let Some(globals) = &meta.globals {
-            self.copy_object(
-                source,
-                &beside(&from.key, &globals.file)?,
-                target,
-                &beside(&key, &globals.file)?,
-                &globals.stored,
-                false,
-            )
-            .await?;
+        if let Some((from, to, stored)) = &globals {
+            self.copy_object(source, from, target, to, stored, false).await?;
         }
-        let json = self.meta_json(source, from).await?;
-        let meta_key = Key::new(format!("{key}.meta"))?;
-        let storage = target.storage.as_ref();
         if storage.create(&meta_key, json.clone()).await.map_err(objects::at(storage))? == Created::Exists
             && objects::get(storage, &meta_key).await?.is_none_or(|stored| stored != json)
         {
-            return Err(Error::Damaged {
-                object: meta_key.to_string(),
-                reason: "another backup has this name".to_owned(),
-            });
+            return Err(Error::NameTaken { object: format!("{}/{meta_key}", storage.location()) });
         }
+        Mark::take_away(storage, &mark).await;
         self.observer
             .notice(&pgkeep_metrics::Event::StageFinished { stage: Stage::Replicate, elapsed: began.elapsed() });
         Ok(())
+    }
+
+    /// Refuses to write over what another run, or somebody else, stored under the same name: two hosts may make the same
+    /// one. What a copy of ours left that never got a meta is written again.
+    async fn free_for(&self, meta: &Meta, target: &Destination, key: &Key, bytes: u64) -> Result<()> {
+        let storage = target.storage.as_ref();
+        let found = match storage.head(key).await {
+            Ok(found) => found,
+            Err(StorageError::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(objects::at(storage)(error)),
+        };
+        if found.bytes == bytes && Mark::covers(storage, &meta.id, key, bytes).await? {
+            return Ok(());
+        }
+        Err(Error::NameTaken { object: format!("{}/{key}", storage.location()) })
     }
 
     async fn meta_json(&self, source: &dyn Storage, from: &Copy) -> Result<Bytes> {
@@ -158,5 +183,56 @@ impl Keeper {
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pgkeep_storage::StorageExt;
+
+    use super::*;
+    use crate::fixture::{at, keeper, keys, memory, meta, store};
+    use crate::{BackupClass, FingerprintKey};
+
+    #[tokio::test]
+    async fn another_backup_of_the_same_name_is_not_written_over() {
+        for with_meta in [true, false] {
+            let keeper = keeper(vec![memory("bucket", true, 1), memory("local", false, 0)], at(1));
+            let (bucket, local) = (&keeper.destinations[0], &keeper.destinations[1]);
+            let theirs =
+                Meta { fingerprint_key: FingerprintKey([9; 32]), ..meta(BackupClass::Daily, at(0), b"theirs") };
+            let key = store(bucket, &theirs, b"theirs").await;
+            let meta_key = Key::new(format!("{key}.meta")).expect("valid");
+            let ours = meta(BackupClass::Daily, at(0), b"from another host");
+            store(local, &ours, b"from another host").await;
+            // Listed before it was there, or never given a meta.
+            let unaware = Keeper { destinations: vec![local.clone()], ..keeper.clone() };
+            let entry = Catalog::load(&unaware).await.expect("loaded").entries.remove(0);
+            let copies = vec![Copy { destination: 1, ..entry.copies[0].clone() }];
+            let entry = CatalogEntry { copies, ..entry };
+            if !with_meta {
+                bucket.storage.delete(&meta_key).await.expect("deleted");
+            }
+            let refused = keeper.copy_backup(&entry, 0).await.expect_err("the name is taken");
+            assert!(matches!(refused, Error::NameTaken { .. }), "{refused}");
+            assert_eq!(bucket.storage.read_all(&key, 100).await.expect("there"), "theirs");
+            assert_eq!(bucket.storage.exists(&meta_key).await.expect("asked"), with_meta);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_copy_left_that_died_is_written_again() {
+        let keeper = keeper(vec![memory("bucket", true, 1), memory("local", false, 0)], at(1));
+        let (bucket, local) = (&keeper.destinations[0], &keeper.destinations[1]);
+        let meta = meta(BackupClass::Daily, at(0), b"archive");
+        store(local, &meta, b"archive").await;
+        let key = bucket.key(&meta.id, &meta.backup_file).expect("valid");
+        let mark = Mark::new(&meta.id, "test", &key, &[(&key, 7)]);
+        mark.put(bucket.storage.as_ref()).await.expect("marked");
+        bucket.storage.put(&key, Bytes::from_static(b"archive")).await.expect("stored");
+        let catalog = Catalog::load(&keeper).await.expect("loaded");
+        let report = keeper.replicate_missing(&catalog, None).await.expect("copied");
+        assert_eq!((report.copied.len(), report.warnings.len()), (1, 0), "{report:?}");
+        assert_eq!(keys(bucket).await.iter().filter(|key| key.contains("unpublished")).count(), 1, "its own is gone");
     }
 }

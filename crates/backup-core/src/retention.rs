@@ -49,6 +49,8 @@ pub struct Keep {
     pub good: bool,
     /// Verified deep or by restore, well, and not found bad since.
     pub proven: bool,
+    /// It holds all data of the database. Those that hold a part are counted for themselves: neither kind pushes out the other.
+    pub whole: bool,
 }
 
 /// Why.
@@ -63,6 +65,8 @@ pub enum Reason {
     NewestGood,
     /// The newest proven backup of all.
     NewestProven,
+    /// The newest good or proven one of those that hold a part of the database.
+    NewestPart,
     /// Its time is in the future: a clock is wrong, so nothing is decided on it.
     Future,
     /// No rule for its class.
@@ -80,6 +84,7 @@ impl std::fmt::Display for Reason {
             Self::Among(count) => write!(f, "among the last {count} of its class"),
             Self::NewestGood => f.write_str("the newest good backup"),
             Self::NewestProven => f.write_str("the newest proven backup"),
+            Self::NewestPart => f.write_str("the newest good backup of a part"),
             Self::Future => f.write_str("dated in the future"),
             Self::NoRule => f.write_str("no rule for its class"),
             Self::Expired => f.write_str("expired"),
@@ -109,9 +114,15 @@ pub struct RetentionPlan {
 impl RetentionPlan {
     /// Decides. The result depends on nothing but its arguments, and not on the order of `backups`.
     pub fn new(backups: &[Keep], rules: &BTreeMap<BackupClass, ClassPolicy>, now: DateTime<Utc>) -> Self {
-        let newest_good = newest(backups, |backup| backup.good);
-        let newest_scheduled = newest(backups, |backup| backup.good && backup.class != BackupClass::PreRestore);
-        let newest_proven = newest(backups, |backup| backup.proven);
+        let scheduled = |backup: &Keep| backup.good && backup.class != BackupClass::PreRestore;
+        let newest_good = newest(backups, |backup| backup.whole && backup.good);
+        let newest_scheduled = newest(backups, |backup| backup.whole && scheduled(backup));
+        let newest_proven = newest(backups, |backup| backup.whole && backup.proven);
+        let newest_parts = [
+            newest(backups, |backup| !backup.whole && backup.good),
+            newest(backups, |backup| !backup.whole && scheduled(backup)),
+            newest(backups, |backup| !backup.whole && backup.proven),
+        ];
         let ages = BackupClass::ALL.map(|class| Ages::of(backups, class, now));
 
         let decide = |backup: &Keep| {
@@ -122,6 +133,9 @@ impl RetentionPlan {
             }
             if newest_proven == Some(&backup.id) {
                 keep.push(Reason::NewestProven);
+            }
+            if newest_parts.contains(&Some(&backup.id)) {
+                keep.push(Reason::NewestPart);
             }
             if backup.begun > now {
                 keep.push(Reason::Future);
@@ -167,9 +181,10 @@ fn newest(backups: &[Keep], wanted: impl Fn(&Keep) -> bool) -> Option<&BackupId>
     backups.iter().filter(|backup| wanted(backup)).max_by_key(|backup| order(backup)).map(|backup| &backup.id)
 }
 
-/// How many good backups of the same class are newer.
+/// How many good backups of the same class are newer, all of them whole or all of them not.
 fn rank(backups: &[Keep], of: &Keep) -> u32 {
-    backups.iter().filter(|other| other.class == of.class && other.good && order(other) > order(of)).count() as u32
+    let alike = |other: &&Keep| (other.class, other.whole) == (of.class, of.whole);
+    backups.iter().filter(alike).filter(|other| other.good && order(other) > order(of)).count() as u32
 }
 
 /// Ages of one class's backups on retention's own clock.
@@ -229,7 +244,7 @@ mod tests {
     fn daily(day: i64) -> Keep {
         let begun = at(day * 24);
         let class = BackupClass::Daily;
-        Keep { id: BackupId::new(class, begun, 1), class, begun, good: true, proven: false }
+        Keep { id: BackupId::new(class, begun, 1), class, begun, good: true, proven: false, whole: true }
     }
 
     fn rules(days: u32, at_least: u32) -> BTreeMap<BackupClass, ClassPolicy> {
@@ -273,6 +288,19 @@ mod tests {
     }
 
     #[test]
+    fn backups_of_a_part_push_no_whole_one_out() {
+        let mut backups: Vec<_> = (0..40).map(daily).collect();
+        for backup in &mut backups[5..] {
+            backup.whole = false;
+        }
+        let plan = RetentionPlan::new(&backups, &rules(3, 4), at(39 * 24));
+        let kept: Vec<_> = (0..40).filter(|&day| plan.decisions[day].keep).collect();
+        assert_eq!(kept, [1, 2, 3, 4, 36, 37, 38, 39]);
+        assert!(plan.decisions[4].reasons.contains(&Reason::NewestGood), "{plan:?}");
+        assert!(plan.decisions[39].reasons.contains(&Reason::NewestPart), "{plan:?}");
+    }
+
+    #[test]
     fn without_a_rule_everything_stays() {
         let backups: Vec<_> = (0..20).map(daily).collect();
         assert_eq!(removed(&backups, &BTreeMap::new(), at(100_000)), 0);
@@ -295,9 +323,9 @@ mod tests {
     }
 
     prop_compose! {
-        fn backup()(class in 0..4usize, hour in 0..20_000i64, good in any::<bool>(), proven in any::<bool>()) -> Keep {
+        fn backup()(class in 0..4usize, hour in 0..20_000i64, good in any::<bool>(), proven in any::<bool>(), whole in any::<bool>()) -> Keep {
             let (class, begun) = (BackupClass::ALL[class], at(hour));
-            Keep { id: BackupId::new(class, begun, 1), class, begun, good, proven: good && proven }
+            Keep { id: BackupId::new(class, begun, 1), class, begun, good, proven: good && proven, whole }
         }
     }
 
@@ -316,7 +344,13 @@ mod tests {
             let mut rules = rules(days, at_least);
             for rule in rules.values_mut() { rule.at_most = Some(most); }
             let plan = RetentionPlan::new(&backups, &rules, at(now));
-            for wanted in [|keep: &Keep| keep.good, |keep: &Keep| keep.proven, |keep: &Keep| keep.good && keep.class != BackupClass::PreRestore] {
+            for wanted in [
+                |keep: &Keep| keep.good,
+                |keep: &Keep| keep.proven,
+                |keep: &Keep| keep.good && keep.class != BackupClass::PreRestore,
+                |keep: &Keep| keep.good && keep.whole,
+                |keep: &Keep| keep.proven && keep.whole,
+            ] {
                 if let Some(newest) = newest(&backups, wanted) {
                     prop_assert!(plan.decisions.iter().any(|decision| decision.keep && decision.id == *newest));
                 }
@@ -341,7 +375,7 @@ mod tests {
             let from = from.min(count - 1);
             let times = |jump: i64| -> Vec<Keep> { (0..count).map(|n| {
                 let begun = at(n * gap * 24 + if n >= from { jump } else { 0 });
-                Keep { id: BackupId::new(BackupClass::Daily, begun, 1), class: BackupClass::Daily, begun, good: true, proven: false }
+                Keep { id: BackupId::new(BackupClass::Daily, begun, 1), class: BackupClass::Daily, begun, good: true, proven: false, whole: true }
             }).collect() };
             let last = (count - 1) * gap * 24;
             let rules = rules(days, at_least);

@@ -64,6 +64,10 @@ impl<'r> Run<'r> {
         let draft = Draft { keeper: &self.keeper, engine: self.engine, options: self.options, facts: &facts, source };
         let with_it = with(&catalog, draft.meta(&name), &targets);
         let retention = self.options.policy.as_ref().map(|policy| self.keeper.plan_prune(&with_it, policy));
+        let sweep = match &self.options.policy {
+            Some(_) => stop.until(async { Ok(self.keeper.plan_sweep(&catalog).await) }).await?,
+            None => Vec::new(),
+        };
         Ok(BackupPlan {
             id: name.id,
             file: name.file,
@@ -73,6 +77,7 @@ impl<'r> Run<'r> {
                 .map(|target| (target.destination.name.clone(), target.destination.storage.location().to_string()))
                 .collect(),
             retention: retention.unwrap_or_default(),
+            sweep,
             warnings: self.warnings,
         })
     }

@@ -53,7 +53,7 @@ pub(crate) struct Sequenced {
 #[derive(Debug)]
 pub(crate) struct Sequencer {
     key: FingerprintKey,
-    /// Stored and plain bytes are the same: one digest serves both.
+    /// Frames are not digested: they are their blocks, or not what is stored in the end.
     same: bool,
     plain: Sha256,
     plain_bytes: u64,
@@ -74,7 +74,8 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer at the beginning of the archive of `toc`. `same` says that frames are their blocks (no compression).
+    /// A sequencer at the beginning of the archive of `toc`. `same` says that frames need no digest of their own: they are
+    /// their blocks (no compression), or encrypted afterwards.
     pub(crate) fn new(key: FingerprintKey, toc: &Toc, same: bool) -> Self {
         let mut due: Vec<i32> = toc.data_entries().map(|entry| entry.dump_id).collect();
         due.reverse();

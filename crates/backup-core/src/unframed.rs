@@ -1,24 +1,27 @@
 //! Reading an archive that is one stream of anybody's making: plain, or compressed outside.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use pgkeep_compress::{Codec, detect};
 use pgkeep_storage::{Key, Storage};
 use tokio::sync::mpsc;
 
+use crate::feed::{Feed, feed};
+use crate::identities::{ALTERED, Locked, is_encrypted};
 use crate::pipeline::joined;
 use crate::plain::{Digested, Pieces};
-use crate::{Error, Meta, Result, objects};
+use crate::{Error, Identities, Meta, Result};
 
 /// Stored pieces that wait for the decompressor.
 const WAITING: usize = 4;
 /// Size of the pieces that are handed on.
 const PIECE_BYTES: usize = 1 << 20;
-/// Bytes that tell the compression.
-const MAGIC_BYTES: usize = 4;
+/// Stored bytes read ahead.
+const MOST_BUFFERED: usize = 64 << 10;
+/// Bytes that tell the compression, or encryption.
+const MAGIC_BYTES: usize = 32;
 
 /// An archive in a store, of which only the bytes are known; its meta, if it was adopted.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub(crate) struct UnframedArchive {
     pub(crate) meta: Option<Arc<Meta>>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) key: Key,
+    /// What opens it, should it be encrypted.
+    pub(crate) identities: Identities,
 }
 
 /// Takes a plain archive piece by piece, on a thread that may block.
@@ -45,6 +50,7 @@ impl PlainSink for Pieces {
 pub(crate) struct Found {
     /// Name of its compression, as far as it can be told: `gzip`.
     pub(crate) compression: String,
+    pub(crate) encrypted: bool,
     pub(crate) stored: Digested,
     pub(crate) plain: Digested,
 }
@@ -61,26 +67,9 @@ impl UnframedArchive {
     /// Hands the plain archive to `sink`, and gives the sink back. There is nothing found if it did not want all.
     pub(crate) async fn read<S: PlainSink>(self, sink: S) -> Result<(S, Option<Found>)> {
         let (sender, stored) = mpsc::channel(WAITING);
-        let object = self.object();
-        let decoding = tokio::task::spawn_blocking(move || decode(Stored::new(stored), sink, &object));
-        let feeding = async {
-            let at = objects::at(self.storage.as_ref());
-            let mut pieces = match self.storage.read(&self.key, None).await {
-                Ok(pieces) => pieces,
-                Err(error) => return drop(sender.send(Err(at(error))).await),
-            };
-            loop {
-                let piece = match pieces.try_next().await {
-                    Ok(None) => break,
-                    Ok(Some(piece)) => Ok(piece),
-                    Err(error) => Err(at(error)),
-                };
-                if sender.send(piece).await.is_err() {
-                    break;
-                }
-            }
-            drop(sender);
-        };
+        let (object, identities) = (self.object(), self.identities.clone());
+        let decoding = tokio::task::spawn_blocking(move || decode(Feed::digesting(stored), &identities, sink, &object));
+        let feeding = feed(self.storage.as_ref(), &self.key, None, sender);
         let ((), decoded) = tokio::join!(feeding, decoding);
         joined(decoded)?
     }
@@ -90,7 +79,12 @@ impl UnframedArchive {
     }
 }
 
-fn decode<S: PlainSink>(mut stored: Stored, mut sink: S, object: &str) -> Result<(S, Option<Found>)> {
+fn decode<S: PlainSink>(
+    mut stored: Feed,
+    identities: &Identities,
+    mut sink: S,
+    object: &str,
+) -> Result<(S, Option<Found>)> {
     let mut refusal = None;
     let mut take = |plain: Bytes| match sink.take(plain) {
         Ok(more) => more,
@@ -99,26 +93,49 @@ fn decode<S: PlainSink>(mut stored: Stored, mut sink: S, object: &str) -> Result
             false
         }
     };
-    let codec = stored.head().map(|()| detect(&stored.current));
-    let pumped = codec.and_then(|codec| pump(&mut stored, codec.as_deref(), &mut take).map(|plain| (codec, plain)));
+    let damaged = |reason: String| Error::Damaged { object: object.to_owned(), reason };
+    let encrypted = stored.peek(MAGIC_BYTES).is_ok_and(is_encrypted);
+    let pumped = if !encrypted {
+        decompress(&mut stored, &mut take).map_err(|error| damaged(error.to_string()))
+    } else if identities.is_empty() {
+        Err(Error::KeyMissing { object: object.to_owned(), recipients: Vec::new() })
+    } else {
+        match identities.reader(&mut stored) {
+            Ok((mut reader, _)) => decompress(&mut reader, &mut take).map_err(|error| {
+                let by_age = error.kind() == io::ErrorKind::InvalidData || error.kind() == io::ErrorKind::UnexpectedEof;
+                damaged(if by_age { ALTERED.to_owned() } else { error.to_string() })
+            }),
+            Err(Locked::WrongKey) => Err(Error::KeyWrong { object: object.to_owned(), recipients: Vec::new() }),
+            Err(Locked::Damaged(reason)) => Err(damaged(reason)),
+        }
+    };
     if let Some(error) = refusal.or(stored.failure.take()) {
         return Err(error);
     }
-    match pumped {
-        Ok((_, None)) => Ok((sink, None)),
-        Ok((codec, Some(plain))) => {
+    match pumped? {
+        (_, None) => Ok((sink, None)),
+        (codec, Some(plain)) => {
             let label = codec.map_or_else(|| "none".to_owned(), |codec| codec.label());
             // The level is the reader's, not the writer's.
             let compression = label.split('-').next().unwrap_or_default().to_owned();
-            Ok((sink, Some(Found { compression, stored: stored.digested, plain })))
+            Ok((sink, Some(Found { compression, encrypted, stored: stored.digested(), plain })))
         }
-        Err(error) => Err(Error::Damaged { object: object.to_owned(), reason: error.to_string() }),
     }
+}
+
+type Decompressed = (Option<Arc<dyn Codec>>, Option<Digested>);
+
+/// Moves the plain bytes of a stream to `take`: how it was compressed, and what it held if all of it was wanted.
+fn decompress(stored: &mut (dyn Read + Send), take: &mut impl FnMut(Bytes) -> bool) -> io::Result<Decompressed> {
+    let mut stored = BufReader::with_capacity(MOST_BUFFERED, stored);
+    let codec = detect(stored.fill_buf()?);
+    let plain = pump(&mut stored, codec.as_deref(), take)?;
+    Ok((codec, plain))
 }
 
 /// Moves plain bytes from the stream to `take`.
 fn pump(
-    stored: &mut Stored,
+    stored: &mut (dyn Read + Send),
     codec: Option<&dyn Codec>,
     take: &mut impl FnMut(Bytes) -> bool,
 ) -> io::Result<Option<Digested>> {
@@ -145,55 +162,4 @@ fn pump(
         return Err(io::Error::other("it goes on after the end of the compressed stream"));
     }
     Ok(Some(plain))
-}
-
-/// The stored bytes as they come, digested.
-struct Stored {
-    pieces: mpsc::Receiver<Result<Bytes>>,
-    current: Bytes,
-    digested: Digested,
-    failure: Option<Error>,
-}
-
-impl Stored {
-    fn new(pieces: mpsc::Receiver<Result<Bytes>>) -> Self {
-        Self { pieces, current: Bytes::new(), digested: Digested::default(), failure: None }
-    }
-
-    /// Waits until the first bytes are there, or all there are.
-    fn head(&mut self) -> io::Result<()> {
-        while self.current.len() < MAGIC_BYTES {
-            let Some(piece) = self.piece()? else { break };
-            self.current =
-                if self.current.is_empty() { piece } else { [&self.current[..], &piece[..]].concat().into() };
-        }
-        Ok(())
-    }
-
-    fn piece(&mut self) -> io::Result<Option<Bytes>> {
-        match self.pieces.blocking_recv() {
-            None => Ok(None),
-            Some(Ok(piece)) => {
-                self.digested.update(&piece);
-                Ok(Some(piece))
-            }
-            Some(Err(error)) => {
-                let text = error.to_string();
-                self.failure = Some(error);
-                Err(io::Error::other(text))
-            }
-        }
-    }
-}
-
-impl Read for Stored {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            let Some(piece) = self.piece()? else { return Ok(0) };
-            self.current = piece;
-        }
-        let count = buffer.len().min(self.current.len());
-        buffer[..count].copy_from_slice(&self.current.split_to(count));
-        Ok(count)
-    }
 }

@@ -67,6 +67,8 @@ pub struct VerifyReport {
     pub destination: String,
     /// How deep.
     pub depth: VerifyDepth,
+    /// It lies in an archive tier and can't be read now: only presence and size were looked at, and `depth` says so.
+    pub archived: bool,
     /// Nothing here means that all is well.
     pub findings: Vec<VerifyFinding>,
     /// Stored bytes read.
@@ -79,15 +81,37 @@ pub struct VerifyReport {
     pub proof: Proof,
 }
 
+/// What came of verifying every copy of a backup.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// The copies that were looked at.
+    pub reports: Vec<VerifyReport>,
+    /// The copies that could not be: the destination's name, and why.
+    pub unknown: Vec<(String, Error)>,
+}
+
 impl Keeper {
+    /// Verifies every copy of a backup like [`Self::verify_copies`], for those who want to know whether all is well.
+    ///
+    /// Damage is a finding in a report. An error means that a copy could not be looked at (an unreachable store) and
+    /// that the other copies are well; if one of them is damaged, the reports are given and what could not be looked
+    /// at is told as a warning.
+    pub async fn verify(&self, entry: &CatalogEntry, depth: VerifyDepth) -> Result<Vec<VerifyReport>> {
+        let Verified { reports, unknown } = self.verify_copies(entry, depth).await?;
+        match unknown.into_iter().next() {
+            Some((_, error)) if reports.iter().all(|report| report.findings.is_empty()) => Err(error),
+            _ => Ok(reports),
+        }
+    }
+
     /// Verifies every copy of a backup, writes a proof for each, and reports per copy.
     ///
-    /// Damage is a finding in a report. An error means that a copy could not be looked at (an unreachable store, an
-    /// archive tier) and that the other copies are well; if one of them is damaged, the reports are given and what
-    /// could not be looked at is told as a warning.
-    pub async fn verify(&self, entry: &CatalogEntry, depth: VerifyDepth) -> Result<Vec<VerifyReport>> {
+    /// Damage is a finding in a report. A copy in an archive tier is looked at from outside, and its report says so. What
+    /// could not be looked at at all is told as a warning, and of the others nothing is lost by it. An error only if
+    /// interrupted.
+    pub async fn verify_copies(&self, entry: &CatalogEntry, depth: VerifyDepth) -> Result<Verified> {
         let stop = Stop::new(&self.cancel, None);
-        let (mut reports, mut unknown) = (Vec::new(), None);
+        let mut verified = Verified::default();
         for copy in &entry.copies {
             let began = Instant::now();
             let subject = format!("{} at {}", entry.meta.id, copy.name);
@@ -98,40 +122,51 @@ impl Keeper {
                         self.warn(&format!("the proof of {} could not be stored: {}", entry.meta.id, chain(&error)));
                     }
                     self.observer.notice(&Event::StageFinished { stage: Stage::Verify, elapsed: began.elapsed() });
-                    reports.push(report);
+                    verified.reports.push(report);
                 }
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(error) => {
                     self.warn(&format!("{} at {} could not be verified: {}", entry.meta.id, copy.name, chain(&error)));
-                    unknown = unknown.or(Some(error));
+                    verified.unknown.push((copy.name.clone(), error));
                 }
             }
         }
-        match unknown {
-            Some(error) if reports.iter().all(|report| report.findings.is_empty()) => Err(error),
-            _ => Ok(reports),
-        }
+        Ok(verified)
     }
 
     async fn verify_copy(&self, entry: &CatalogEntry, copy: &Copy, depth: VerifyDepth) -> Result<VerifyReport> {
         let (at, began) = (self.clock.now(), Instant::now());
+        let source = BackupSource::copy(self, entry, copy);
+        let source = if depth == VerifyDepth::Deep { source.opened()? } else { source };
         let mut look = Look {
             keeper: self,
-            source: BackupSource::copy(self, entry, copy),
-            meta: &entry.meta,
+            meta: source.meta.clone().unwrap_or_else(|| Arc::clone(&entry.meta)),
+            source,
+            stored_meta: &entry.meta,
             findings: Vec::new(),
             stored_bytes: 0,
             rows: 0,
             tables: 0,
         };
-        // What is not there, or too short, needs no closer look.
-        if look.quick().await? {
-            match depth {
-                VerifyDepth::Quick => {}
-                VerifyDepth::Stored => look.stored().await?,
-                VerifyDepth::Deep => look.deep().await?,
+        let outcome = async {
+            // What is not there, or too short, needs no closer look.
+            match (look.quick().await?, depth) {
+                (true, VerifyDepth::Stored) => look.stored().await,
+                (true, VerifyDepth::Deep) => look.deep().await,
+                _ => Ok(()),
             }
-        }
+        };
+        let archived = match outcome.await {
+            Ok(()) => false,
+            Err(error) if is_archived(&error) => true,
+            Err(error) if look.findings.is_empty() => return Err(error),
+            // Damage that was found is not undone by what could not be looked at.
+            Err(error) => {
+                self.warn(&format!("{} at {}: not all was verified: {}", entry.meta.id, copy.name, chain(&error)));
+                false
+            }
+        };
+        let depth = if archived { VerifyDepth::Quick } else { depth };
         let Look { findings, stored_bytes, rows, tables, .. } = look;
         let proof = Proof {
             kind: depth.proof(),
@@ -144,15 +179,23 @@ impl Keeper {
             tool_version: self.tool_version.clone(),
         };
         let (id, destination) = (entry.meta.id.to_string(), copy.name.clone());
-        Ok(VerifyReport { id, destination, depth, findings, stored_bytes, rows, tables, proof })
+        Ok(VerifyReport { id, destination, depth, archived, findings, stored_bytes, rows, tables, proof })
     }
+}
+
+/// Whether a store says that an object can't be read for lying in an archive tier.
+fn is_archived(error: &Error) -> bool {
+    matches!(error, Error::Storage { source, .. } if source.kind() == StorageErrorKind::Archived)
 }
 
 /// A look at one copy.
 struct Look<'l> {
     keeper: &'l Keeper,
     source: BackupSource,
-    meta: &'l Arc<Meta>,
+    /// The whole meta.
+    meta: Arc<Meta>,
+    /// What is stored of it, if that is less.
+    stored_meta: &'l Arc<Meta>,
     findings: Vec<VerifyFinding>,
     stored_bytes: u64,
     rows: u64,
@@ -163,8 +206,9 @@ impl Look<'_> {
     /// Present, and of the right size. Whether a closer look at the archive makes sense.
     async fn quick(&mut self) -> Result<bool> {
         let archive = self.source.key.clone();
-        let there = self.present(&archive, self.meta.stored.bytes).await?;
-        if let Some(globals) = &self.meta.globals {
+        let meta = Arc::clone(&self.meta);
+        let there = self.present(&archive, meta.stored.bytes).await?;
+        if let Some(globals) = &meta.globals {
             self.present(&beside(&archive, &globals.file)?, globals.stored.bytes).await?;
         }
         Ok(there)
@@ -184,11 +228,12 @@ impl Look<'_> {
     /// Every stored byte.
     async fn stored(&mut self) -> Result<()> {
         self.meta_itself().await?;
-        let mut progress = Progress::new(&self.keeper.observer, Stage::Verify, Some(self.meta.stored.bytes));
+        let meta = Arc::clone(&self.meta);
+        let mut progress = Progress::new(&self.keeper.observer, Stage::Verify, Some(meta.stored.bytes));
         let key = self.source.key.clone();
-        self.digest(&key, &self.meta.stored, &mut progress).await?;
+        self.digest(&key, &meta.stored, &mut progress).await?;
         progress.finish();
-        if let Some(globals) = &self.meta.globals {
+        if let Some(globals) = &meta.globals {
             let mut progress = Progress::new(&self.keeper.observer, Stage::Verify, Some(globals.stored.bytes));
             self.digest(&beside(&key, &globals.file)?, &globals.stored, &mut progress).await?;
         }
@@ -230,7 +275,7 @@ impl Look<'_> {
         let outcome = match objects::get(self.storage(), &key).await? {
             None => Err(Error::Damaged { object, reason: "it is missing".to_owned() }),
             Some(json) => Meta::from_json(&object, &json).and_then(|meta| {
-                let same = meta == **self.meta;
+                let same = meta == **self.stored_meta;
                 let differs =
                     || Error::Damaged { object, reason: "it differs from the meta of another copy".to_owned() };
                 same.then_some(()).ok_or_else(differs)
@@ -296,7 +341,7 @@ impl Look<'_> {
 
     /// Compares what was counted with what the meta says, table by table.
     fn compare(&mut self, recounted: &Recounted) {
-        let meta = Arc::clone(self.meta);
+        let meta = Arc::clone(&self.meta);
         let Recounted { toc, placed, large_objects } = recounted;
         let entries = inventory::entries(toc, placed);
         self.tables += entries.len() as u64;

@@ -31,10 +31,24 @@ impl From<CoreError> for Failure {
             {
                 failure.hint = Some(format!("there is: {}", candidates.join(", ")));
             }
+            CoreError::KeyMissing { recipients, .. } | CoreError::KeyWrong { recipients, .. }
+                if !recipients.is_empty() =>
+            {
+                failure.hint = Some(key_hint(recipients));
+            }
             _ => {}
         }
         failure
     }
+}
+
+/// Which key is wanted.
+fn key_hint(recipients: &[String]) -> String {
+    if recipients.iter().any(|recipient| recipient == pgkeep_core::PASSPHRASE) {
+        return "it takes a passphrase: set BACKUP_PASSPHRASE_FILE or BACKUP_PASSPHRASE, or run this on a terminal"
+            .to_owned();
+    }
+    format!("pass --identity FILE, or set BACKUP_IDENTITY_FILE: the secret key of {}", recipients.join(" or of "))
 }
 
 impl From<DumpError> for Failure {
@@ -47,7 +61,14 @@ impl From<DumpError> for Failure {
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
-        Self::new(storage_code(&error), chain(&error))
+        Self::of_store(&error)
+    }
+}
+
+impl Failure {
+    /// The failure that an error of a store is.
+    pub(crate) fn of_store(error: &StorageError) -> Self {
+        Self::new(storage_code(error), chain(error))
     }
 }
 
@@ -58,6 +79,12 @@ impl From<RestoreError> for Failure {
         }
         let mut failure = Self::new(restore_code(&error), chain(&error));
         adopt_hint(&mut failure, error.hint());
+        if let RestoreError::HalfDone { snapshot: Some(snapshot), .. } = &error {
+            failure.hint = Some(format!(
+                "the database is not as it was; what it held is in the pre-restore snapshot, and to go back: \
+                 pgkeep restore {snapshot} --in-place"
+            ));
+        }
         if matches!(error, RestoreError::SourceViolation { .. }) {
             failure.hint = Some(
                 "the source had these rows already when it was backed up: restore to another database (--target-db) \
@@ -102,6 +129,9 @@ fn core_code(error: &CoreError) -> Code {
         CoreError::Archive { .. } => Code::NotAnArchive,
         CoreError::Frame { .. } | CoreError::Damaged { .. } | CoreError::Meta { .. } => Code::Damaged,
         CoreError::NewerFormat { .. } => Code::NewerFormat,
+        CoreError::KeyMissing { .. } => Code::KeyMissing,
+        CoreError::KeyWrong { .. } => Code::KeyWrong,
+        CoreError::Recipient { .. } => Code::RecipientInvalid,
         CoreError::NotFound { .. } => Code::NothingMatched,
         CoreError::Ambiguous { .. } => Code::Ambiguous,
         CoreError::ForeignSource { .. } => Code::ForeignSource,
@@ -189,6 +219,12 @@ fn restore_code(error: &RestoreError) -> Code {
             Code::DumpFailed => Code::RestoreFailed,
             code => code,
         },
+        RestoreError::Uncertain { .. } => Code::RestoreUncertain,
+        // Whoever ended it, or what was found, decides the exit code all the same.
+        RestoreError::HalfDone { source, .. } => match restore_code(source) {
+            code @ (Code::Interrupted | Code::ProofFailed) => code,
+            _ => Code::RestoreHalfDone,
+        },
         RestoreError::PgRestore { .. } | RestoreError::Snapshot { .. } => Code::RestoreFailed,
         _ => Code::Unexpected,
     }
@@ -205,5 +241,26 @@ mod tests {
         assert_eq!(failure.code, Code::DatabaseUnreachable);
         assert_eq!(failure.exit().code(), 5);
         assert!(failure.hint.unwrap().contains("pg_isready"));
+    }
+    #[test]
+    fn a_restore_that_is_half_done_never_says_that_nothing_has_changed() {
+        let sources: [(fn() -> RestoreError, u8); 4] = [
+            (|| RestoreError::PgRestore { stage: "before the data", count: 1, errors: vec!["one".to_owned()] }, 5),
+            (|| RestoreError::Unproven { differences: vec!["one".to_owned()] }, 4),
+            (|| RestoreError::Interrupted, 130),
+            (|| RestoreError::Task("gone".to_owned()), 5),
+        ];
+        for (source, exit) in sources {
+            for snapshot in [Some("pre-restore_x".to_owned()), None] {
+                let with = snapshot.is_some();
+                let source = Box::new(source());
+                let failure: Failure = RestoreError::HalfDone { database: "app".to_owned(), snapshot, source }.into();
+                assert_eq!(failure.exit().code(), exit, "{failure:?}");
+                assert!(failure.message.starts_with("database app was emptied and is not complete"), "{failure:?}");
+                let hint = failure.hint.unwrap_or_default();
+                assert!(!hint.contains("is as it was"), "{hint}");
+                assert_eq!(hint.contains("pgkeep restore pre-restore_x --in-place"), with, "{hint}");
+            }
+        }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Exit {
     Warnings = 8,
     /// Somebody said no.
     Declined = 9,
-    /// `status` (a later version): overdue or unproven.
+    /// `status`: overdue or unproven.
     Overdue = 10,
     /// SIGINT.
     Interrupted = 130,

@@ -78,6 +78,12 @@ codes! {
     /// The restore failed; the live database is as it was.
     RestoreFailed "restore_failed" Database
         Some("the live database is as it was; --verbose shows more, `pgkeep verify` tells whether the backup is whole");
+    /// The server was lost while the databases' names were exchanged; they may or may not be.
+    RestoreUncertain "restore_uncertain" Database
+        Some("see with psql -l which databases there are; the next restore or rollback tells what happened before it does anything");
+    /// A restore in place failed after the database had been emptied; it is not complete.
+    RestoreHalfDone "restore_half_done" Database
+        Some("the database is not as it was: restore the pre-restore snapshot with --in-place to go back, or a backup again");
 
     /// The store could not be reached or stopped answering.
     StoreUnreachable "store_unreachable" Store
@@ -90,7 +96,7 @@ codes! {
         Some("free some space, keep fewer local copies (BACKUP_RETENTION_LOCAL_DAILY_DAYS) or none (BACKUP_DIR=none)");
     /// The object lies in an archive tier and can't be read now.
     Archived "archived" Store
-        Some("ask the store to restore it (aws s3api restore-object …), or take a newer backup: `pgkeep list`");
+        Some("pgkeep restore --thaw asks the store for it and waits, or take a newer backup: `pgkeep list`");
     /// The store failed otherwise.
     StoreFailed "store_failed" Store
         Some("nothing half-written is visible; run it again, --verbose says more");
@@ -98,12 +104,29 @@ codes! {
     DestinationFailed "destination_failed" Store
         Some("the other copy is complete; the next run copies what is missing");
 
+    /// Alarms, topics or messages could not be set up, tested or removed.
+    MonitoringFailed "monitoring_failed" Store
+        Some("see who you are with `aws sts get-caller-identity`; the policy must allow cloudwatch:PutMetricData, PutMetricAlarm, DescribeAlarms, SetAlarmState, DeleteAlarms, PutDashboard, GetDashboard, DeleteDashboards, and sns:CreateTopic, TagResource, Subscribe, Unsubscribe, ListSubscriptionsByTopic, GetTopicAttributes, Publish, DeleteTopic");
+    /// Messages are sent, and nobody gets them.
+    NobodyHears "nobody_hears" Store
+        Some("open the message \"AWS Notification - Subscription Confirmation\" and confirm within 48 hours; if it is gone, pgkeep monitor install sends another");
+
     /// A stored backup is damaged.
     Damaged "damaged" Damage
         Some("take another copy or another backup: `pgkeep list` shows them, `pgkeep verify --all` tells which are whole");
     /// What came back is not what was there.
     ProofFailed "proof_failed" Damage
-        Some("the live database is as it was; try another backup, or `pgkeep verify --deep` this one");
+        Some("try another backup, or `pgkeep verify --deep` this one; unless it was restored in place, the live database is as it was");
+
+    /// A drill found something that is not as it should be.
+    DrillFailed "drill_failed" Damage
+        Some("the report in test-results/ says what failed and what to do");
+    /// A backup is overdue, or there is none.
+    Overdue "overdue" Overdue
+        Some("`pgkeep backup`, then see why the scheduled one was not made");
+    /// Nothing proves that the backups can be restored.
+    Unproven "unproven" Overdue
+        Some("`pgkeep drill --restore-only` tries a restore out beside the live database");
 
     /// Arguments are wrong.
     Usage "usage" Usage None;
@@ -127,6 +150,18 @@ codes! {
     /// Another database's backups lie under this prefix.
     ForeignSource "foreign_source" Usage
         Some("give this database its own BACKUP_PREFIX and BACKUP_DIR, or pass --take-over if it takes the other's place");
+    /// A backup is encrypted, and no key was given.
+    KeyMissing "key_missing" Usage
+        Some("pass --identity FILE, or set BACKUP_IDENTITY_FILE: the file with the secret key that `pgkeep keygen` made");
+    /// A backup is encrypted, and none of the keys given opens it.
+    KeyWrong "key_wrong" Usage
+        Some("`pgkeep show` tells the public keys it is encrypted to; the secret key of one of them opens it");
+    /// What backups are to be encrypted to is no public key.
+    RecipientInvalid "recipient_invalid" Usage
+        Some("give the public key (age1…), which `pgkeep keygen` prints; a secret key that was put there by mistake is no longer secret: make a new one");
+    /// A key file can't be used.
+    IdentityInvalid "identity_invalid" Usage
+        Some("name a file as `pgkeep keygen` or `age-keygen` writes it: a line AGE-SECRET-KEY-1…");
     /// The backup was written by a newer version.
     NewerFormat "newer_format" Usage
         Some("use a pgkeep at least as new as the one that made it");
@@ -135,6 +170,9 @@ codes! {
     /// A question could not be asked.
     NoTerminal "no_terminal" Usage
         Some("pass --yes (the drop-in: --force) where nobody can answer");
+    /// A command of the user's own failed.
+    HookFailed "hook_failed" Unexpected
+        Some("run the command by hand with the same few variables (env -i PATH=\"$PATH\" …); --verbose shows what it says");
     /// Nothing matched.
     NothingMatched "nothing_matched" NothingMatched
         Some("`pgkeep list` shows what there is");
@@ -148,6 +186,18 @@ codes! {
     /// The lock was lost to another run.
     LockLost "lock_lost" Locked
         Some("another run took over; see its log, then run this again");
+    /// There is no cron daemon's crontab and no systemd to schedule with.
+    SchedulerMissing "scheduler_missing" Usage
+        Some("install cron (Debian, Ubuntu: apt-get install cron; Red Hat: dnf install cronie; Alpine has crond), or use --systemd where systemd runs; in containers, let the orchestrator start `pgkeep backup`");
+    /// crontab or systemctl refused.
+    SchedulerRefused "scheduler_refused" Usage
+        Some("see /etc/cron.allow and /etc/cron.deny, which say who may have a crontab; root may for others: --user USER");
+    /// The cron daemon does not run.
+    SchedulerStopped "scheduler_stopped" Usage
+        Some("start it, now and at every boot: systemctl enable --now cron (Red Hat: crond); grep CRON /var/log/syslog shows what it starts");
+    /// A scheduled job's checks fail in the scheduler's bare environment.
+    JobFailed "job_failed" Usage
+        Some("cron knows neither your shell's variables nor its PATH: put settings into the --env-file, tools' folders into PG_BINDIRS, then run `pgkeep schedule install` and `test` again");
     /// The answer was no.
     Declined "declined" Declined None;
     /// SIGINT.

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::args::{
-    BackupArgs, BackupDatabase, Command, GlobalArgs, ListArgs, OutputFormat, Pgkeep, RestoreArgs, RestoreDatabase,
+    BackupArgs, BackupDatabase, Command, DrillArgs, GlobalArgs, ListArgs, MonitorAction, MonitorArgs,
+    MonitorInstallArgs, OutputFormat, Pgkeep, RestoreArgs, RestoreDatabase, ScheduleAction, ScheduleArgs,
+    ScheduleInstallArgs, SchedulePlace, ScheduleRemoveArgs, SetupBackupCron, SetupBackupMonitoring, TestBackupRestore,
     VerifyArgs,
 };
 
@@ -18,6 +20,12 @@ pub enum Program {
     BackupDatabase,
     /// `restore-database`.
     RestoreDatabase,
+    /// `setup-backup-cron`.
+    SetupBackupCron,
+    /// `test-backup-restore`.
+    TestBackupRestore,
+    /// `setup-backup-monitoring`.
+    SetupBackupMonitoring,
 }
 
 /// One command, understood.
@@ -42,6 +50,15 @@ impl Invocation {
             }
             Program::BackupDatabase => Ok(Self::backup_database(&BackupDatabase::try_parse_from(with_name)?)),
             Program::RestoreDatabase => Ok(Self::restore_database(RestoreDatabase::try_parse_from(with_name)?)),
+            Program::SetupBackupCron => Ok(Self::setup_backup_cron(&SetupBackupCron::try_parse_from(with_name)?)),
+            Program::TestBackupRestore => {
+                let typed = TestBackupRestore::try_parse_from(with_name)?;
+                let command = Command::Drill(DrillArgs { mode: typed.mode, ..DrillArgs::default() });
+                Ok(Self { program, globals: GlobalArgs::default(), command })
+            }
+            Program::SetupBackupMonitoring => {
+                Ok(Self::setup_backup_monitoring(SetupBackupMonitoring::try_parse_from(with_name)?))
+            }
         }
     }
 
@@ -79,6 +96,34 @@ impl Invocation {
         let globals = GlobalArgs { verbose: typed.verbose, ..GlobalArgs::default() };
         Self { program: Program::RestoreDatabase, globals, command }
     }
+
+    fn setup_backup_cron(typed: &SetupBackupCron) -> Self {
+        let place = SchedulePlace::default();
+        let action = if typed.install {
+            ScheduleAction::Install(ScheduleInstallArgs { place, ..ScheduleInstallArgs::default() })
+        } else if typed.show {
+            ScheduleAction::Show(place)
+        } else if typed.test {
+            ScheduleAction::Test(place)
+        } else {
+            ScheduleAction::Remove(ScheduleRemoveArgs { place, ..ScheduleRemoveArgs::default() })
+        };
+        let command = Command::Schedule(ScheduleArgs { action });
+        Self { program: Program::SetupBackupCron, globals: GlobalArgs::default(), command }
+    }
+
+    fn setup_backup_monitoring(typed: SetupBackupMonitoring) -> Self {
+        let action = if typed.test {
+            MonitorAction::Test
+        } else if typed.remove {
+            MonitorAction::Remove
+        } else {
+            let (email, sns_topic) = (typed.email, typed.sns_topic);
+            MonitorAction::Install(MonitorInstallArgs { email, sns_topic, ..MonitorInstallArgs::default() })
+        };
+        let command = Command::Monitor(MonitorArgs { action });
+        Self { program: Program::SetupBackupMonitoring, globals: GlobalArgs::default(), command }
+    }
 }
 
 impl Program {
@@ -88,6 +133,9 @@ impl Program {
             Self::Pgkeep => "pgkeep",
             Self::BackupDatabase => "backup-database",
             Self::RestoreDatabase => "restore-database",
+            Self::SetupBackupCron => "setup-backup-cron",
+            Self::TestBackupRestore => "test-backup-restore",
+            Self::SetupBackupMonitoring => "setup-backup-monitoring",
         }
     }
 }
@@ -114,6 +162,7 @@ pub(crate) fn command_name(program: Program, arguments: &[OsString]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::DrillMode;
 
     fn parse(program: Program, line: &str) -> Result<Invocation, clap::Error> {
         let arguments: Vec<_> = shell_words::split(line).unwrap().into_iter().map(OsString::from).collect();
@@ -139,6 +188,39 @@ mod tests {
         ] {
             assert_eq!(parse(Program::RestoreDatabase, line).unwrap().command.name(), command, "{line}");
         }
+        for line in ["--install", "--show", "--test", "--remove"] {
+            assert_eq!(parse(Program::SetupBackupCron, line).unwrap().command.name(), "schedule", "{line}");
+        }
+        for line in
+            ["--install", "--install --email a@b.c", "--install --sns-topic arn:aws:sns:x", "--test", "--remove"]
+        {
+            assert_eq!(parse(Program::SetupBackupMonitoring, line).unwrap().command.name(), "monitor", "{line}");
+        }
+    }
+
+    #[test]
+    fn the_drill_drop_in_has_the_scripts_modes() {
+        for (line, mode) in [
+            ("", DrillMode::Full),
+            ("--full", DrillMode::Full),
+            ("--backup-only", DrillMode::BackupOnly),
+            ("--restore-only", DrillMode::RestoreOnly),
+            ("--integrity-only", DrillMode::IntegrityOnly),
+            ("--performance", DrillMode::Performance),
+        ] {
+            let Command::Drill(args) = parse(Program::TestBackupRestore, line).unwrap().command else {
+                panic!("{line}")
+            };
+            assert_eq!(args.mode(), mode, "{line}");
+        }
+        let monthly = parse(Program::Pgkeep, "drill --monthly").unwrap().command;
+        assert!(matches!(monthly, Command::Drill(args) if args.mode() == DrillMode::Monthly));
+        for line in ["--monthly", "--full --performance", "--scratch"] {
+            assert!(parse(Program::TestBackupRestore, line).is_err(), "{line}: exactly the script's options");
+        }
+        for line in ["drill --full --monthly", "drill --scratch --server x", "drill --bin-dir x"] {
+            assert!(parse(Program::Pgkeep, line).is_err(), "{line}");
+        }
     }
 
     #[test]
@@ -155,5 +237,6 @@ mod tests {
         }
         assert!(parse(Program::RestoreDatabase, "x --latest").is_err());
         assert!(parse(Program::BackupDatabase, "--jobs 3").is_err(), "exactly the script's options");
+        assert!(parse(Program::SetupBackupCron, "--install --remove").is_err());
     }
 }

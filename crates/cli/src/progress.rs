@@ -19,6 +19,8 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
+        // Nothing is drawn before the first stage begins.
+        bar.finish_and_clear();
         Self { bar }
     }
 

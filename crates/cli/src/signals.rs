@@ -70,8 +70,12 @@ impl Signals {
         }
     }
 
-    /// An interruption named after the signal that caused it.
+    /// An interruption named after the signal that caused it. What it has to say beyond that it still says.
     pub(crate) fn rename(&self, failure: Failure) -> Failure {
-        if failure.code == Code::Interrupted { self.failure() } else { failure }
+        match (failure.code, &failure.hint) {
+            (Code::Interrupted, None) => self.failure(),
+            (Code::Interrupted, Some(_)) => Failure { code: self.failure().code, ..failure },
+            _ => failure,
+        }
     }
 }

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::messages::{StderrLog, warnings};
-use crate::{ChildError, Error, Result, Tool};
+use crate::{ChildError, Error, PrivateFolder, Result, Tool};
 
 /// How long a child may take to end after SIGTERM.
 const POLITE_LIMIT: Duration = Duration::from_secs(5);
@@ -31,7 +30,7 @@ pub(crate) struct Child {
     log: Arc<Mutex<StderrLog>>,
     stderr: JoinHandle<()>,
     /// Removed last, when the process is gone.
-    _private: TempDir,
+    _private: PrivateFolder,
 }
 
 /// How a child ended.
@@ -44,7 +43,7 @@ pub(crate) struct Ended {
 
 impl Child {
     /// Starts `command`; its stderr is read from now on. Standard output and input are as the command says.
-    pub(crate) fn spawn(mut command: Command, tool: Tool, private: TempDir) -> Result<Self> {
+    pub(crate) fn spawn(mut command: Command, tool: Tool, private: PrivateFolder) -> Result<Self> {
         command.stderr(std::process::Stdio::piped());
         let mut process = command.spawn().map_err(|source| {
             Error::io(format!("start {}", command.as_std().get_program().to_string_lossy()), source)
@@ -166,7 +165,7 @@ mod tests {
     fn shell(script: &str) -> Child {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
-        Child::spawn(command, Tool::PgDump, tempfile::tempdir().unwrap()).unwrap()
+        Child::spawn(command, Tool::PgDump, PrivateFolder::create(&std::env::temp_dir()).unwrap()).unwrap()
     }
 
     /// Whether any process of the group is left (zombies, which init will reap, aside).
@@ -246,8 +245,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_started_is_named() {
-        let error =
-            Child::spawn(Command::new("/nowhere/pg_dump"), Tool::PgDump, tempfile::tempdir().unwrap()).unwrap_err();
+        let error = Child::spawn(
+            Command::new("/nowhere/pg_dump"),
+            Tool::PgDump,
+            PrivateFolder::create(&std::env::temp_dir()).unwrap(),
+        )
+        .unwrap_err();
         assert_eq!(error.to_string(), "cannot start /nowhere/pg_dump");
     }
 }

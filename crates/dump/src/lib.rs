@@ -23,6 +23,7 @@ mod patterns;
 mod pg_dump;
 mod pg_restore;
 mod preflight;
+mod private;
 mod selection;
 mod session;
 mod settings;
@@ -44,6 +45,7 @@ pub use pg_restore::{
     Judgement, RestoreError, RestoreOutcome, feed_pg_restore, judge, pg_restore_text, run_pg_restore,
 };
 pub use preflight::{Finding, Preflight, preflight};
+pub use private::PrivateFolder;
 pub use selection::{Notice, Selection};
 pub use session::SessionSettings;
 pub use settings::ConnectSettings;

@@ -21,7 +21,8 @@ use crate::facts::{NOW, database_encoding, server_time};
 use crate::globals::globals;
 use crate::{
     ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
-    GlobalsPasswords, PrivateFacts, Result, Selection, ServerFacts, SessionSettings, StreamSegment, Tool, preflight,
+    GlobalsPasswords, PrivateFacts, PrivateFolder, Result, Selection, ServerFacts, SessionSettings, StreamSegment,
+    Tool, preflight,
 };
 
 /// Blocks that wait for whoever takes them, beside the one in the making.
@@ -201,7 +202,7 @@ fn dump_command(
     selection: &Selection,
     lock_wait: Duration,
     work: &std::path::Path,
-) -> Result<(Command, tempfile::TempDir)> {
+) -> Result<(Command, PrivateFolder)> {
     selection.check(tools.major)?;
     let (mut command, private) = tools.command(Tool::PgDump, Some(&server.settings), work)?;
     command

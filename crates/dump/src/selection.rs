@@ -42,6 +42,26 @@ pub enum Notice {
     },
 }
 
+/// Options with which the dump still holds all data.
+const WHOLE: [&str; 16] = [
+    "strict-names",
+    "no-privileges",
+    "no-comments",
+    "no-publications",
+    "no-security-labels",
+    "no-subscriptions",
+    "no-toast-compression",
+    "encoding",
+    "quote-all-identifiers",
+    "load-via-partition-root",
+    "serializable-deferrable",
+    "blobs",
+    "include-foreign-data",
+    "sequence-data",
+    "statistics",
+    "no-statistics",
+];
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -122,6 +142,16 @@ impl Selection {
     /// Whether it is the whole database.
     pub fn is_everything(&self) -> bool {
         self.arguments.is_empty()
+    }
+
+    /// Whether a dump made with these arguments ([`Self::arguments`]) has all data and all that it needs, so that it can
+    /// stand for the whole database: what is left out, if anything, are grants, comments and the like. What is not known
+    /// leaves something out.
+    pub fn is_whole(arguments: &[String]) -> bool {
+        arguments.iter().all(|argument| {
+            let long = argument.trim_start_matches('-');
+            WHOLE.contains(&long.split_once('=').map_or(long, |(name, _)| name))
+        })
     }
 
     /// Names and values of the options.
@@ -249,6 +279,32 @@ mod tests {
 
     fn parse(text: &str) -> Result<(Selection, Vec<Notice>)> {
         Selection::parse(text.split_whitespace())
+    }
+
+    #[test]
+    fn what_leaves_data_out_is_not_the_whole() {
+        let is_whole = |arguments: &[&str]| {
+            let (selection, _) = Selection::parse(arguments).unwrap();
+            Selection::is_whole(&selection.arguments)
+        };
+        for whole in [&[][..], &["--no-acl"], &["-x", "--no-owner", "--encoding=UTF8", "-b"], &["--no-comments"]] {
+            assert!(is_whole(whole), "{whole:?}");
+        }
+        for part in [
+            &["--table=a"][..],
+            &["-n", "app"],
+            &["--exclude-table-data=log", "-x"],
+            &["--no-blobs"],
+            &["-s"],
+            &["--section=data"],
+            &["--enable-row-security"],
+            &["--no-unlogged-table-data"],
+            &["--no-policies"],
+            &["--filter=f"],
+        ] {
+            assert!(!is_whole(part), "{part:?}");
+        }
+        assert!(!Selection::is_whole(&["--of-a-later-version".to_owned()]));
     }
 
     #[test]

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{ConnectSettings, Error, Result, SessionSettings};
+use crate::{ConnectSettings, Error, PrivateFolder, Result, SessionSettings};
 
 /// What every child may look for programs in; the tools find each other by their own folder.
 const CHILD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -122,12 +121,13 @@ impl ClientTools {
     ///
     /// The child inherits no environment, speaks English whatever the locale, lives in UTC, reads nothing from the
     /// terminal, and leads a process group of its own, so that a Ctrl-C reaches us alone and we end it politely.
-    pub fn command(&self, tool: Tool, settings: Option<&ConnectSettings>, work: &Path) -> Result<(Command, TempDir)> {
-        let private = tempfile::Builder::new()
-            .prefix("pgkeep-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
-            .tempdir_in(work)
-            .map_err(|source| Error::io(format!("make a private folder in {}", work.display()), source))?;
+    pub fn command(
+        &self,
+        tool: Tool,
+        settings: Option<&ConnectSettings>,
+        work: &Path,
+    ) -> Result<(Command, PrivateFolder)> {
+        let private = PrivateFolder::create(work)?;
         let mut command = bare_command(&self.path(tool));
         if let Some(settings) = settings {
             let session = match tool {

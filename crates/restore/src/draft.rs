@@ -25,6 +25,9 @@ const PARTICULAR: &[(&str, &str)] = &[
     ),
 ];
 
+/// How many of many things a blocker names.
+const NAMED: usize = 10;
+
 /// What is being weighed.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
@@ -111,6 +114,21 @@ impl Draft<'_> {
         self.look_at_guests(target, database);
     }
 
+    /// What other roles own cannot be dropped.
+    pub(crate) fn look_at_others(&mut self, target: &str, others: &[String]) {
+        if others.is_empty() {
+            return;
+        }
+        let more = others.len().saturating_sub(NAMED);
+        self.blockers.push(format!(
+            "role {} cannot drop what others own in database {target}: {}{}; drop it as its owner, restore as a superuser, \
+             or restore beside with --target-db NAME",
+            self.facts.role.name,
+            others.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", "),
+            if more > 0 { format!(", and {more} more") } else { String::new() }
+        ));
+    }
+
     /// What keeps a database busy, or would go on in the old one.
     fn look_at_guests(&mut self, target: &str, database: &Database) {
         for gid in &database.prepared {
@@ -144,7 +162,18 @@ impl Draft<'_> {
         if self.request.tables.is_empty()
             && let Some(meta) = self.request.source.meta.as_deref()
         {
-            if !meta.selection.is_empty() {
+            let live = match &self.request.target {
+                Target::Live | Target::InPlace => true,
+                Target::Database { name, .. } => name == self.restorer.settings.database(),
+            };
+            let replaces_live = live && matches!(self.method(), Method::Swap | Method::InPlace);
+            if replaces_live && !meta.is_whole() {
+                self.blockers.push(format!(
+                    "the backup holds a part of the database only ({}), and the live database would lose the rest: \
+                     pass --target-db to restore it beside, or --table for some tables",
+                    meta.selection.join(" ")
+                ));
+            } else if !meta.selection.is_empty() {
                 self.warnings
                     .push(format!("the backup holds a part of the database only ({})", meta.selection.join(" ")));
             }

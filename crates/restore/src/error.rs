@@ -81,6 +81,17 @@ pub enum Error {
         /// The differences, one line each.
         differences: Vec<String>,
     },
+    /// A restore in place failed after it had begun to empty the database: what that held is gone, at least in part.
+    #[error("database {database} was emptied and is not complete")]
+    HalfDone {
+        /// The database.
+        database: String,
+        /// The pre-restore snapshot, the way back.
+        snapshot: Option<String>,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// The pre-restore snapshot failed, and nothing may be touched without it.
     #[error("the pre-restore snapshot failed")]
     Snapshot {
@@ -96,6 +107,17 @@ pub enum Error {
         /// How often it was tried.
         attempts: u32,
         /// The last reason.
+        #[source]
+        source: Box<pgkeep_dump::Error>,
+    },
+    /// The session was lost while names were exchanged, and the server could not be asked whether they were.
+    #[error("database {database} may or may not have been exchanged: the server could not be asked")]
+    Uncertain {
+        /// The live database.
+        database: String,
+        /// What tells: `database app_before_20251017_030001 exists`.
+        evidence: String,
+        /// How the session was lost.
         #[source]
         source: Box<pgkeep_dump::Error>,
     },
@@ -140,7 +162,8 @@ impl Error {
                     ErrorKind::Database
                 }
             }
-            Self::PgRestore { .. } => ErrorKind::Database,
+            Self::PgRestore { .. } | Self::Uncertain { .. } => ErrorKind::Database,
+            Self::HalfDone { source, .. } => source.kind(),
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Snapshot { .. } | Self::Changed(_) | Self::Io { .. } | Self::Task(_) => ErrorKind::Other,
         }
@@ -160,15 +183,23 @@ impl Error {
         Some(match self {
             Self::NotFound { candidates, .. } if !candidates.is_empty() => format!("there is: {}", candidates.join(", ")),
             Self::Busy { .. } => "wait until it has ended".to_owned(),
+            Self::Changed(_) => "nothing was changed; look at a new plan, and run it again".to_owned(),
             Self::Database { source, .. } | Self::Table { source, .. } => return source.hint(),
             Self::SourceViolation { .. } => {
                 "the source already had these rows when it was backed up; restore to another database with --force and correct them there"
                     .to_owned()
             }
+            Self::HalfDone { snapshot: Some(snapshot), .. } => {
+                format!("what the database held is in the pre-restore snapshot: restore {snapshot} in place to go back")
+            }
+            Self::HalfDone { snapshot: None, .. } => "there is no pre-restore snapshot: restore a backup again".to_owned(),
             Self::Unproven { .. } => "the live database is as it was; try another backup, or verify this one with --deep".to_owned(),
             Self::Snapshot { .. } => "correct its cause, or pass --skip-snapshot if the present data may be lost".to_owned(),
             Self::Swap { database, .. } => {
                 format!("sessions on {database} could not be ended: stop its clients, then restore again")
+            }
+            Self::Uncertain { evidence, .. } => {
+                format!("if {evidence}, it was exchanged and nothing is left to do; else nothing has changed: run it again")
             }
             Self::NoPgRestore { needed, .. } => {
                 format!("install the client tools of PostgreSQL {needed} (Debian, Ubuntu: apt-get install postgresql-client-{needed})")

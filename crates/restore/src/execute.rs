@@ -15,7 +15,9 @@ use crate::kept::Recovery;
 use crate::lists::Lists;
 use crate::recovery::{lock, pinned, unlock};
 use crate::settings::Outside;
+use crate::standstill::Standstill;
 use crate::swap::{Comment, Exchange, Present};
+use crate::tables::Made;
 use crate::{
     Error, Method, RestorePlan, RestoreReport, Restorer, Result, Snapshot, StageTimes, in_place, roles, sessions,
     tables,
@@ -27,8 +29,8 @@ impl Restorer {
     /// Carries a plan out. `snapshot` is the pre-restore backup of the target, run beside the load (before anything, if in
     /// place); `None` where the plan wants none or the caller waives it.
     ///
-    /// A plan with blockers is refused. On every error but those of [`Method::InPlace`](crate::Method::InPlace) the
-    /// target is as it was.
+    /// A plan with blockers is refused. On every error but [`Error::HalfDone`] the target is as it was; after
+    /// [`Error::Uncertain`] it may have been exchanged, and the next run tells.
     pub async fn execute(&self, plan: &RestorePlan, snapshot: Option<Snapshot>) -> Result<RestoreReport> {
         if !plan.blockers.is_empty() {
             return Err(Error::Blocked { blockers: plan.blockers.clone() });
@@ -56,7 +58,7 @@ impl Restorer {
     /// Its own goes last, and with it the last thing this restore does.
     async fn close_notes(&self, server: &str, database: &str, own: Option<Key>) {
         let storage = self.journal.as_deref();
-        for (key, note) in journal::read(storage, server, database).await.unwrap_or_default() {
+        for (key, note) in journal::read(storage, server, database).await.0 {
             if note.act == Act::InPlace && Some(&key) != own.as_ref() {
                 journal::clear(storage, Some(&key)).await;
             }
@@ -88,6 +90,8 @@ struct Run<'a> {
     begun: Instant,
     /// What was noted in the repository, until the end is told.
     note: Option<Key>,
+    /// What was made of tables that are added.
+    made: Made,
 }
 
 impl<'a> Run<'a> {
@@ -118,6 +122,7 @@ impl<'a> Run<'a> {
             warnings: Vec::new(),
             begun,
             note: None,
+            made: Made::Nothing,
         };
         let recovery = restorer.recover_locked(&mut run.maintenance, &plan.database).await?;
         run.tell(recovery);
@@ -201,7 +206,7 @@ impl<'a> Run<'a> {
                 Err(error)
             }
         };
-        if result.is_err() {
+        if result.as_ref().is_err_and(|error| !matches!(error, Error::Uncertain { .. })) {
             self.discard(name).await;
         }
         result
@@ -237,6 +242,7 @@ impl<'a> Run<'a> {
             lists,
             times: &mut self.times,
             warnings: &mut self.warnings,
+            made: &mut self.made,
         };
         // Large, and polled through several layers.
         self.restorer.unless_cancelled(Box::pin(fill.run())).await
@@ -318,7 +324,8 @@ impl<'a> Run<'a> {
         self.note = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
         // From here on it is a matter of a moment, and half of it would be worse than all of it.
         let exchanged = exchange.run(&self.connect, &*self.restorer.observer).await;
-        if exchanged.is_err() {
+        // Where it is not known what happened, the next run tells by the note.
+        if exchanged.as_ref().is_err_and(|error| !matches!(error, Error::Uncertain { .. })) {
             journal::clear(self.restorer.journal.as_deref(), self.note.as_ref()).await;
         }
         exchanged?;
@@ -354,16 +361,47 @@ impl<'a> Run<'a> {
         if plan.wants_snapshot && snapshot.is_none() {
             return Err(Error::Snapshot { source: "there is none, and nothing is emptied without it".into() });
         }
+        let standstill = if snapshot.is_some() { self.stand_still().await? } else { None };
         let snapshot = self.await_snapshot(snapshot.map(tokio::spawn)).await?;
         let note = self.note(Act::InPlace, None, snapshot.clone());
         self.note = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
-        let left = self.restorer.unless_cancelled(in_place::empty(&self.connect)).await?;
-        for line in left {
+        let mut begun = false;
+        match self.fill_again(standstill, &mut begun).await {
+            Ok(filled) => self.report(filled, snapshot, None).await,
+            Err(source) if begun => {
+                Err(Error::HalfDone { database: plan.database.clone(), snapshot, source: Box::new(source) })
+            }
+            Err(error) => {
+                journal::clear(self.restorer.journal.as_deref(), self.note.take().as_ref()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps writers out until the database is emptied, if that can be done.
+    async fn stand_still(&mut self) -> Result<Option<Standstill>> {
+        match self.restorer.unless_cancelled(Box::pin(Standstill::begin(&self.connect))).await {
+            Ok(standstill) => Ok(Some(standstill)),
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error) => {
+                self.warn(format!(
+                    "writers could not be kept out during the pre-restore snapshot, so what they write after it was begun is lost: {}",
+                    one_line(&error)
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// From the moment when `begun` is set, the database is not what it was.
+    async fn fill_again(&mut self, standstill: Option<Standstill>, begun: &mut bool) -> Result<Filled> {
+        let plan = self.plan;
+        let extensions =
+            self.restorer.unless_cancelled(Box::pin(in_place::empty(&self.connect, standstill, begun))).await?;
+        for line in extensions {
             self.warn(line);
         }
-        let lists = plan.lists.lists.clone();
-        let filled = self.fill(&plan.database, &lists).await?;
-        self.report(filled, snapshot, None).await
+        self.fill(&plan.database, &plan.lists.lists).await
     }
 
     /// Tables are added to the database.
@@ -374,7 +412,8 @@ impl<'a> Run<'a> {
         match filled {
             Ok(filled) => self.report(filled, None, None).await,
             Err(error) => {
-                let left = tables::take_back(plan, &self.connect).await;
+                let made = std::mem::take(&mut self.made);
+                let left = tables::take_back(plan, &self.connect, made).await;
                 for line in left {
                     self.warn(line);
                 }

@@ -11,6 +11,7 @@ use crate::passes::{PassOptions, PassOutcome, Passes, exists_already};
 use crate::planning::choose_pg_restore;
 use crate::proof::Prover;
 use crate::sessions::{DataSettings, qualified};
+use crate::tables::{self, Made, Relation};
 use crate::{Error, Method, ProofReport, RestorePlan, Restorer, Result, StageTimes, analyze};
 
 /// One database being filled.
@@ -23,6 +24,8 @@ pub(crate) struct Fill<'a> {
     pub(crate) lists: &'a Lists,
     pub(crate) times: &'a mut StageTimes,
     pub(crate) warnings: &'a mut Vec<String>,
+    /// What was made of tables that are added.
+    pub(crate) made: &'a mut Made,
 }
 
 /// What it came to.
@@ -87,12 +90,27 @@ impl Fill<'_> {
             let outcome = passes.run("before.list", &self.lists.before, 1).await?;
             return self.weigh(outcome, "before the data");
         }
+        let relations = tables::own(&self.plan.toc, &self.plan.lists);
+        let there = tables::existing(&self.connect, &relations).await?;
+        if !there.is_empty() {
+            return Err(come_into_being(&there, self.connect.database()));
+        }
         let needed = &self.plan.lists.needed;
         let (needed, own): (Vec<i32>, Vec<i32>) = self.lists.before.iter().partition(|id| needed.contains(*id));
         let mut outcome = passes.run("needed.list", &needed, 1).await?;
         outcome.failed.retain(|message| !exists_already(message));
         self.weigh(outcome, "before the data")?;
+        *self.made = Made::Perhaps(relations.clone());
         let outcome = passes.run("before.list", &own, 1).await?;
+        let (made, theirs) = tables::made(&self.connect, &self.plan.toc, &relations, &outcome.statements).await?;
+        *self.made = made;
+        if !theirs.is_empty() {
+            // Not even by force: the rows would go into somebody else's table.
+            return Err(come_into_being(&theirs, self.connect.database()));
+        }
+        if matches!(self.made, Made::Perhaps(_)) {
+            return Err(failed(outcome.failed, "before the data"));
+        }
         self.weigh(outcome, "before the data")
     }
 
@@ -161,11 +179,7 @@ impl Fill<'_> {
         }
         self.warnings.extend(outcome.warnings.iter().map(|line| format!("pg_restore: {line}")));
         if !force && !outcome.failed.is_empty() {
-            return Err(Error::PgRestore {
-                stage,
-                count: outcome.failed.len(),
-                errors: outcome.failed.into_iter().take(20).collect(),
-            });
+            return Err(failed(outcome.failed, stage));
         }
         if !force && !outcome.violations.is_empty() {
             return Err(Error::SourceViolation { constraints: outcome.violations });
@@ -186,4 +200,14 @@ impl Fill<'_> {
         self.restorer.observer.notice(&Event::StageFinished { stage, elapsed });
         elapsed
     }
+}
+
+fn come_into_being(relations: &[Relation], database: &str) -> Error {
+    let names: Vec<String> = relations.iter().map(ToString::to_string).collect();
+    let verb = if names.len() == 1 { "has" } else { "have" };
+    Error::Changed(format!("{} {verb} come into being in database {database}", names.join(", ")))
+}
+
+fn failed(errors: Vec<String>, stage: &'static str) -> Error {
+    Error::PgRestore { stage, count: errors.len(), errors: errors.into_iter().take(20).collect() }
 }

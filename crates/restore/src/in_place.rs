@@ -1,9 +1,10 @@
 //! In place: the whole backup is verified, the database emptied, and filled again.
 //!
 //! The way for servers where no database can be created. Schema `public` stays and is emptied (its initial privileges
-//! cannot be made again); everything else goes, extensions included where this role may drop them.
+//! cannot be made again); everything else goes, extensions included where this role may drop them. Anything else that this
+//! role may not drop stands in the way, and then nothing is removed.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
 use pgkeep_archive::Decoder;
 use pgkeep_core::BackupSource;
@@ -11,11 +12,10 @@ use pgkeep_dump::{ConnectSettings, Connection, SessionSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Doing;
+use crate::standstill::{Standstill, ending_others};
 use crate::survey::texts;
 use crate::{Error, Result};
 
-/// Between two rounds of ending sessions.
-const ROUND: Duration = Duration::from_millis(50);
 /// Large objects removed in one transaction.
 const LARGE_OBJECTS: usize = 1000;
 const NOT_OF_EXTENSION: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = o.tableoid AND e.objid = o.oid AND e.deptype = 'e')";
@@ -37,45 +37,128 @@ pub(crate) async fn verify(source: &BackupSource, jobs: usize, cancel: &Cancella
     Ok(decoder.finish()?)
 }
 
-/// Empties the database while other sessions on it are ended. What could not be removed is returned, one line each.
-pub(crate) async fn empty(settings: &ConnectSettings) -> Result<Vec<String>> {
-    let doing = || format!("emptying database {}", settings.database());
+/// What belongs to roles that this one cannot act for, so that it cannot be dropped; one line each.
+pub(crate) async fn of_others(settings: &ConnectSettings) -> Result<Vec<String>> {
+    let doing = || format!("asking who owns what in database {}", settings.database());
     let mut connection = Connection::connect(settings, SessionSettings::Admin).await.doing(doing())?;
-    let mut ending = Connection::connect(settings, SessionSettings::Admin).await.doing(doing())?;
-    let sql = format!(
-        "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity \
-         WHERE datname = pg_catalog.current_database() AND pid NOT IN (pg_catalog.pg_backend_pid(), {}) \
-         AND ((SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
-           OR (usesysid IS NOT NULL AND pg_catalog.pg_has_role(usesysid, 'USAGE') \
-             AND NOT COALESCE((SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = usesysid), true)))",
-        connection.backend_pid()
-    );
-    let emptied = async {
-        let mut left = drop_everything(&mut connection).await?;
-        left.extend(unlink_large_objects(&mut connection).await?);
-        Ok::<_, pgkeep_dump::Error>(left)
+    let all = async {
+        let mut lines = texts(&mut connection, &owned_by_others()).await?;
+        lines.extend(texts(&mut connection, LARGE_OBJECTS_OF_OTHERS).await?);
+        connection.close().await?;
+        Ok(lines)
     };
-    let ended = async {
-        loop {
-            if ending.query(&sql).await.is_err_and(|error| error.server_error().is_none()) {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(ROUND).await;
+    all.await.doing(doing())
+}
+
+const LARGE_OBJECTS_OF_OTHERS: &str = "\
+    SELECT pg_catalog.concat(pg_catalog.count(*), ' large objects (role ', pg_catalog.pg_get_userbyid(lomowner), ')') \
+    FROM pg_catalog.pg_largeobject_metadata WHERE NOT pg_catalog.pg_has_role(lomowner, 'USAGE') GROUP BY lomowner";
+
+/// Who owns a schema may drop what is in it. `NULL` is an owner for what only superusers drop.
+fn owned_by_others() -> String {
+    let outside = [
+        ("pg_event_trigger", "evtowner", "true"),
+        ("pg_publication", "pubowner", "true"),
+        ("pg_namespace", "nspowner", "nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_'"),
+        ("pg_foreign_server", "srvowner", "true"),
+        ("pg_foreign_data_wrapper", "fdwowner", "true"),
+        ("pg_language", "lanowner", "oid >= 16384"),
+        ("pg_am", "NULL::oid", "oid >= 16384"),
+    ];
+    let in_public = [
+        ("pg_class", "relowner", "relnamespace", "relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"),
+        ("pg_proc", "proowner", "pronamespace", "true"),
+        // Rows' and arrays' types go with what they are of.
+        ("pg_type", "typowner", "typnamespace", "typtype <> 'c' AND typelem = 0"),
+        ("pg_operator", "oprowner", "oprnamespace", "true"),
+        ("pg_opclass", "opcowner", "opcnamespace", "true"),
+        ("pg_opfamily", "opfowner", "opfnamespace", "true"),
+        ("pg_collation", "collowner", "collnamespace", "true"),
+        ("pg_conversion", "conowner", "connamespace", "true"),
+        ("pg_ts_config", "cfgowner", "cfgnamespace", "true"),
+        ("pg_ts_dict", "dictowner", "dictnamespace", "true"),
+        ("pg_statistic_ext", "stxowner", "stxnamespace", "true"),
+    ];
+    let mut parts: Vec<String> = outside
+        .iter()
+        .map(|(catalog, owner, which)| {
+            format!("SELECT tableoid, oid, {owner} AS owner FROM pg_catalog.{catalog} WHERE {which}")
+        })
+        .collect();
+    parts.extend(in_public.iter().map(|(catalog, owner, schema, which)| {
+        format!(
+            "SELECT c.tableoid, c.oid, {owner} FROM pg_catalog.{catalog} c JOIN pg_catalog.pg_namespace n ON n.oid = {schema} \
+             WHERE nspname = 'public' AND NOT pg_catalog.pg_has_role(nspowner, 'USAGE') AND {which}"
+        )
+    }));
+    format!(
+        "SELECT pg_catalog.concat(i.type, ' ', i.identity, ' (', COALESCE('role ' || pg_catalog.pg_get_userbyid(o.owner), 'superusers'), ')') \
+         FROM ({}) o, pg_catalog.pg_identify_object(o.tableoid, o.oid, 0) i \
+         WHERE NOT COALESCE(pg_catalog.pg_has_role(o.owner, 'USAGE'), \
+           (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)) AND {NOT_OF_EXTENSION} ORDER BY 1",
+        parts.join(" UNION ALL ")
+    )
+}
+
+/// Empties the database while other sessions on it are ended. Extensions that could not be removed are returned, one line
+/// each; if anything else stays, nothing is removed, and that is an error. `begun` is set as soon as something may be gone.
+pub(crate) async fn empty(
+    settings: &ConnectSettings,
+    standstill: Option<Standstill>,
+    begun: &mut bool,
+) -> Result<Vec<String>> {
+    let doing = || format!("emptying database {}", settings.database());
+    let (mut connection, locked) = match standstill {
+        Some(mut standstill) => {
+            standstill.check(settings.database()).await?;
+            (standstill.connection, true)
         }
+        None => (Connection::connect(settings, SessionSettings::Admin).await.doing(doing())?, false),
     };
-    tokio::select! {
-        biased;
-        left = emptied => left.doing(doing()),
-        () = ended => unreachable!("sessions are ended until the database is empty"),
+    let session = connection.backend_pid();
+    let emptied = async {
+        if !locked {
+            connection.execute("BEGIN; SET LOCAL lock_timeout = '60s'").await?;
+        }
+        let staying = drop_everything(&mut connection, begun).await?;
+        if staying.others.is_empty() {
+            unlink_large_objects(&mut connection).await?;
+        }
+        Ok::<_, pgkeep_dump::Error>(staying)
+    };
+    let staying = ending_others(settings, session, emptied).await?.doing(doing())?;
+    if staying.others.is_empty() { Ok(staying.extensions) } else { Err(Error::Blocked { blockers: staying.others }) }
+}
+
+/// What could not be removed, one line each.
+#[derive(Debug, Default)]
+struct Staying {
+    extensions: Vec<String>,
+    /// Everything else.
+    others: Vec<String>,
+}
+
+impl Staying {
+    /// What there still is, with the reasons that were heard.
+    async fn find(connection: &mut Connection, reasons: &HashMap<String, String>) -> Result<Self, pgkeep_dump::Error> {
+        let mut staying = Self::default();
+        for removal in drops(connection).await? {
+            let subject = &removal.subject;
+            let line = match reasons.get(subject) {
+                Some(reason) => format!("{subject} stays: {reason}"),
+                None => format!("{subject} stays"),
+            };
+            if removal.extension { &mut staying.extensions } else { &mut staying.others }.push(line);
+        }
+        Ok(staying)
     }
 }
 
-/// One transaction if the server's lock table has room for it, else statement by statement.
-async fn drop_everything(connection: &mut Connection) -> Result<Vec<String>, pgkeep_dump::Error> {
+/// Within the transaction that has begun, if the server's lock table has room for it, else statement by statement.
+async fn drop_everything(connection: &mut Connection, begun: &mut bool) -> Result<Staying, pgkeep_dump::Error> {
     let statements = drops(connection).await?;
-    connection.execute("BEGIN; SET LOCAL lock_timeout = '60s'").await?;
-    let mut left = Vec::new();
-    for (statement, subject) in &statements {
+    let mut reasons = HashMap::new();
+    for Removal { statement, subject, .. } in &statements {
         connection.execute("SAVEPOINT one").await?;
         match connection.execute(statement).await {
             Ok(_) => {
@@ -83,39 +166,58 @@ async fn drop_everything(connection: &mut Connection) -> Result<Vec<String>, pgk
             }
             Err(pgkeep_dump::Error::Server(error)) if error.sqlstate == "53200" => {
                 connection.execute("ROLLBACK").await?;
-                return drop_one_by_one(connection, &statements).await;
+                return drop_one_by_one(connection, &statements, begun).await;
             }
             Err(pgkeep_dump::Error::Server(error)) if !error.is_fatal() => {
                 connection.execute("ROLLBACK TO SAVEPOINT one").await?;
-                left.push(format!("{subject} stays: {}", error.message));
+                reasons.insert(subject.clone(), error.message);
             }
             Err(error) => return Err(error),
         }
     }
+    let staying = Staying::find(connection, &reasons).await?;
+    if !staying.others.is_empty() {
+        connection.execute("ROLLBACK").await?;
+        return Ok(staying);
+    }
+    // Even if no answer comes.
+    *begun = true;
     connection.execute("COMMIT").await?;
-    Ok(left)
+    Ok(staying)
 }
 
 async fn drop_one_by_one(
     connection: &mut Connection,
-    statements: &[(String, String)],
-) -> Result<Vec<String>, pgkeep_dump::Error> {
-    let mut left = Vec::new();
-    for (statement, subject) in statements {
+    statements: &[Removal],
+    begun: &mut bool,
+) -> Result<Staying, pgkeep_dump::Error> {
+    let mut reasons = HashMap::new();
+    *begun = true;
+    for Removal { statement, subject, .. } in statements {
         match connection.execute(statement).await {
             Ok(_) => {}
             Err(pgkeep_dump::Error::Server(error)) if !error.is_fatal() => {
-                left.push(format!("{subject} stays: {}", error.message));
+                reasons.insert(subject.clone(), error.message);
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(left)
+    Staying::find(connection, &reasons).await
 }
 
-/// Statements that remove everything a user has made, each with its subject for people. What an earlier one took along is
+/// Something to drop.
+#[derive(Debug)]
+struct Removal {
+    statement: String,
+    /// For people.
+    subject: String,
+    /// It may stay.
+    extension: bool,
+}
+
+/// Statements that remove everything a user has made. What an earlier one took along is
 /// not missed (`IF EXISTS`).
-async fn drops(connection: &mut Connection) -> Result<Vec<(String, String)>, pgkeep_dump::Error> {
+async fn drops(connection: &mut Connection) -> Result<Vec<Removal>, pgkeep_dump::Error> {
     let lists = [
         (
             "EVENT TRIGGER",
@@ -172,10 +274,12 @@ async fn drops(connection: &mut Connection) -> Result<Vec<(String, String)>, pgk
     Ok(statements)
 }
 
-fn push(statements: &mut Vec<(String, String)>, kind: &str, names: Vec<String>) {
-    for name in names {
-        statements.push((format!("DROP {kind} IF EXISTS {name} CASCADE"), format!("{} {name}", kind.to_lowercase())));
-    }
+fn push(statements: &mut Vec<Removal>, kind: &str, names: Vec<String>) {
+    statements.extend(names.into_iter().map(|name| Removal {
+        statement: format!("DROP {kind} IF EXISTS {name} CASCADE"),
+        subject: format!("{} {name}", kind.to_lowercase()),
+        extension: kind == "EXTENSION",
+    }));
 }
 
 /// The word that DROP wants for a type of object as `pg_identify_object` calls it.
@@ -187,20 +291,12 @@ fn kind_of(kind: &str) -> String {
     }
 }
 
-async fn unlink_large_objects(connection: &mut Connection) -> Result<Vec<String>, pgkeep_dump::Error> {
+async fn unlink_large_objects(connection: &mut Connection) -> Result<(), pgkeep_dump::Error> {
     let sql = format!(
         "SELECT pg_catalog.lo_unlink(oid) FROM (SELECT oid FROM pg_catalog.pg_largeobject_metadata LIMIT {LARGE_OBJECTS}) AS batch"
     );
-    loop {
-        match connection.query(&sql).await {
-            Ok(rows) if rows.is_empty() => return Ok(Vec::new()),
-            Ok(_) => {}
-            Err(pgkeep_dump::Error::Server(error)) if !error.is_fatal() => {
-                return Ok(vec![format!("large objects stay: {}", error.message)]);
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    while !connection.query(&sql).await?.is_empty() {}
+    Ok(())
 }
 
 #[cfg(test)]
@@ -213,6 +309,6 @@ mod tests {
         assert_eq!(kind_of("materialized view"), "MATERIALIZED VIEW");
         let mut statements = Vec::new();
         push(&mut statements, "TABLE", vec!["public.\"odd one\"".into()]);
-        assert_eq!(statements[0].0, "DROP TABLE IF EXISTS public.\"odd one\" CASCADE");
+        assert_eq!(statements[0].statement, "DROP TABLE IF EXISTS public.\"odd one\" CASCADE");
     }
 }

@@ -110,27 +110,44 @@ pub(crate) async fn clear(storage: Option<&dyn Storage>, key: Option<&Key>) {
     }
 }
 
-/// Every note about this database of this server, oldest first.
+/// Every note about this database of this server, oldest first, and what could not be read: that never stands in the way
+/// of a restore.
 pub(crate) async fn read(
     storage: Option<&dyn Storage>,
     server: &str,
     database: &str,
-) -> Result<Vec<(Key, Note)>, pgkeep_storage::Error> {
-    let Some(storage) = storage else { return Ok(Vec::new()) };
-    let folder = Key::new(FOLDER)?;
-    let mut notes = Vec::new();
-    for object in storage.list(&folder).try_collect::<Vec<_>>().await? {
-        let bytes = storage.read_all(&object.key, NOTE_BYTES).await?;
-        // A note of a later version, or half of one, is nobody's to act upon.
-        if let Ok(note) = serde_json::from_slice::<Note>(&bytes)
-            && note.server == server
-            && note.database == database
-        {
-            notes.push((object.key, note));
+) -> (Vec<(Key, Note)>, Vec<String>) {
+    let (mut notes, mut warnings) = (Vec::new(), Vec::new());
+    let Some(storage) = storage else { return (notes, warnings) };
+    let mut unread = |what: &str, error: &pgkeep_storage::Error| {
+        let reason = crate::error::one_line(error);
+        warnings.push(format!("what an earlier restore may have left cannot be told, {what} cannot be read: {reason}"));
+    };
+    let listed = match Key::new(FOLDER) {
+        Ok(folder) => storage.list(&folder).try_collect::<Vec<_>>().await,
+        Err(error) => Err(error),
+    };
+    match listed {
+        Ok(objects) => {
+            for object in objects {
+                match storage.read_all(&object.key, NOTE_BYTES).await {
+                    // A note of a later version, or half of one, is nobody's to act upon.
+                    Ok(bytes) => match serde_json::from_slice::<Note>(&bytes) {
+                        Ok(note) if note.server == server && note.database == database => {
+                            notes.push((object.key, note));
+                        }
+                        _ => {}
+                    },
+                    // Another run has told it meanwhile.
+                    Err(pgkeep_storage::Error::NotFound { .. }) => {}
+                    Err(error) => unread(object.key.as_str(), &error),
+                }
+            }
         }
+        Err(error) => unread("its notes", &error),
     }
     notes.sort_by_key(|(_, note)| note.begun);
-    Ok(notes)
+    (notes, warnings)
 }
 
 #[cfg(test)]

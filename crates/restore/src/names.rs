@@ -57,6 +57,11 @@ pub(crate) fn derived(live: &str, role: Role, stamp: &str) -> String {
     format!("{}{}{stamp}", stem(live), role.infix())
 }
 
+/// The name of the scratch database in which backups of `live` are tried out. It is pgkeep's own: whatever has it may be dropped.
+pub(crate) fn scratch(live: &str) -> String {
+    format!("{}_pgkeep_drill", stem(live))
+}
+
 /// The stamp in `name`, if it is derived from `live` in this role.
 pub(crate) fn stamp_of<'n>(name: &'n str, live: &str, role: Role) -> Option<&'n str> {
     let stamp = name.strip_prefix(&stem(live))?.strip_prefix(role.infix())?;
@@ -121,6 +126,16 @@ mod tests {
                 let name = derived(&live, role, "20251017_030001");
                 prop_assert!(name.len() <= NAME_BYTES);
                 prop_assert_eq!(stamp_of(&name, &live, role), Some("20251017_030001"));
+            }
+        }
+
+        #[test]
+        fn scratch_names_fit_and_are_nobody_elses(live in "\\PC{1,63}") {
+            prop_assume!(live.len() <= NAME_BYTES);
+            let name = scratch(&live);
+            prop_assert!(name.len() <= NAME_BYTES);
+            for role in [Role::New, Role::Before] {
+                prop_assert_eq!(stamp_of(&name, &live, role), None);
             }
         }
 

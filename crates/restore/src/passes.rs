@@ -5,8 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use pgkeep_archive::Toc;
-use pgkeep_dump::{ClientTools, ConnectSettings, RestoreError, RestoreOutcome, run_pg_restore};
-use tempfile::TempDir;
+use pgkeep_dump::{ClientTools, ConnectSettings, PrivateFolder, RestoreError, RestoreOutcome, run_pg_restore};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Doing;
@@ -20,7 +19,7 @@ pub(crate) struct Passes<'a> {
     pub(crate) toc: &'a Toc,
     pub(crate) settings: &'a ConnectSettings,
     pub(crate) options: PassOptions,
-    folder: TempDir,
+    folder: PrivateFolder,
     archive: PathBuf,
     cancel: CancellationToken,
 }
@@ -43,6 +42,8 @@ pub(crate) struct PassOutcome {
     pub(crate) violations: Vec<String>,
     /// Every other error.
     pub(crate) failed: Vec<String>,
+    /// The statements of the violations and failures; `None` where `pg_restore` did not tell.
+    pub(crate) statements: Vec<Option<String>>,
     /// Warnings.
     pub(crate) warnings: Vec<String>,
 }
@@ -58,10 +59,7 @@ impl<'a> Passes<'a> {
         cancel: CancellationToken,
     ) -> Result<Self> {
         std::fs::create_dir_all(work).map_err(|error| Error::io("create the work folder", error))?;
-        let folder = tempfile::Builder::new()
-            .prefix("pgkeep-restore-")
-            .tempdir_in(work)
-            .map_err(|error| Error::io("create a private folder", error))?;
+        let folder = PrivateFolder::create(work).doing("keeping the table of contents")?;
         let archive = folder.path().join("toc.dump");
         write(&archive, &toc.raw)?;
         Ok(Self { tools, toc, settings, options, folder, archive, cancel })
@@ -117,6 +115,7 @@ fn weigh(outcome: &RestoreOutcome, server_major: u32) -> PassOutcome {
     let mut weighed = PassOutcome { warnings: outcome.warnings.clone(), ..PassOutcome::default() };
     weighed.allowed = judgement.allowed.iter().map(|(error, why)| format!("{error}: {why}")).collect();
     for error in &judgement.failed {
+        weighed.statements.push(error.statement.clone());
         if breaks_a_rule(error) {
             weighed.violations.push(error.to_string());
         } else {

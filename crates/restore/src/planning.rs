@@ -14,7 +14,7 @@ use crate::names::{self, Role};
 use crate::needs::{Needs, beyond};
 use crate::plan::{BackupFacts, Disk, Method, RestorePlan};
 use crate::survey::{TargetFacts, free_bytes, survey};
-use crate::{Error, RestoreRequest, Restorer, Result, Target, roles, tables};
+use crate::{Error, RestoreRequest, Restorer, Result, Target, in_place, roles, tables};
 
 impl Restorer {
     /// What [`Self::execute`] would do. Connects and reads, changes nothing.
@@ -43,11 +43,14 @@ impl Restorer {
         let method = draft.method();
         draft.look_at_target(&target, method);
         if method == Method::Tables {
-            for table in tables::existing(&facts.connect, &request.tables).await? {
+            for relation in tables::existing(&facts.connect, &tables::own(&toc, &lists)).await? {
                 draft.blockers.push(format!(
-                    "table {table} exists in {target}: rename or drop it first, or restore it beside with --target-db NAME"
+                    "{relation} exists in {target}: rename or drop it first, or restore it beside with --target-db NAME"
                 ));
             }
+        }
+        if method == Method::InPlace && facts.database.is_some() {
+            draft.look_at_others(&target, &in_place::of_others(&facts.connect).await?);
         }
         draft.look_at_archive();
         let needs = Needs::of(&toc, &lists.lists);
@@ -244,6 +247,8 @@ fn not_promised(method: Method) -> Vec<String> {
             "connected clients see one error and must connect again",
         ],
         Method::InPlace => &[
+            "sessions are ended and writers wait while the pre-restore snapshot is taken; then they fail",
+            "what is done to sequences and large objects during the pre-restore snapshot, or without one to anything, is lost",
             "the database is empty, then half full, until the restore has ended; clients see that",
             "a failure in the middle leaves it incomplete; the way back is to restore the pre-restore snapshot",
             "grants and properties of schema public, default privileges and settings that only the present database has may stay",
@@ -293,5 +298,6 @@ mod tests {
         assert_eq!(dropped(Method::InPlace, "app"), ["everything that database app holds now"]);
         assert!(dropped(Method::Swap, "app").is_empty());
         assert!(!not_promised(Method::Swap).is_empty());
+        assert!(not_promised(Method::InPlace).iter().any(|line| line.contains("is lost")));
     }
 }

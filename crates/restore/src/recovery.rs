@@ -19,9 +19,9 @@ impl Restorer {
         if !lock(&mut connection, live).await? {
             return Ok(under_way(live));
         }
-        let found = self.find(&mut connection, live).await?;
+        let (found, warnings) = self.find(&mut connection, live).await?;
         unlock(connection, live).await;
-        Ok(Recovery { leftovers: found.into_iter().map(|(leftover, _)| leftover).collect(), warnings: Vec::new() })
+        Ok(Recovery { leftovers: found.into_iter().map(|(leftover, _)| leftover).collect(), warnings })
     }
 
     /// The same, and does what is to be done about it. [`Self::execute`] begins with it.
@@ -38,8 +38,9 @@ impl Restorer {
 
     /// Under the restore's own lock.
     pub(crate) async fn recover_locked(&self, connection: &mut Connection, live: &str) -> Result<Recovery> {
-        let mut recovery = Recovery::default();
-        for (leftover, note) in self.find(connection, live).await? {
+        let (found, warnings) = self.find(connection, live).await?;
+        let mut recovery = Recovery { leftovers: Vec::new(), warnings };
+        for (leftover, note) in found {
             if leftover.action == RecoveryAction::Drop
                 && let Some(name) = &leftover.name
                 && let Err(error) = database::drop_database(connection, name).await
@@ -55,7 +56,12 @@ impl Restorer {
         Ok(recovery)
     }
 
-    async fn find(&self, connection: &mut Connection, live: &str) -> Result<Vec<(Leftover, Option<Key>)>> {
+    /// What is left, each with its note, and what could not be read.
+    async fn find(
+        &self,
+        connection: &mut Connection,
+        live: &str,
+    ) -> Result<(Vec<(Leftover, Option<Key>)>, Vec<String>)> {
         let mut found = Vec::new();
         for (name, comment) in derived(connection, live, Role::New).await? {
             let begun = names::stamp_of(&name, live, Role::New).and_then(names::stamp_time);
@@ -76,15 +82,13 @@ impl Restorer {
             found.push((leftover, None));
         }
         let server = connection.resolved().server();
-        let notes = journal::read(self.journal.as_deref(), &server, live)
-            .await
-            .map_err(|error| Error::Backup(pgkeep_core::Error::Key(error)))?;
+        let (notes, warnings) = journal::read(self.journal.as_deref(), &server, live).await;
         let live_oid = database::oid(connection, live).await.doing("reading the databases' OIDs")?;
         for (key, note) in notes {
             found.push((tell(&note, live_oid), Some(key)));
         }
         found.sort_by_key(|(leftover, _)| leftover.begun);
-        Ok(found)
+        Ok((found, warnings))
     }
 
     /// Databases that were replaced by earlier restores of the live database and are kept, newest first.

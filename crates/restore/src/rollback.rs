@@ -1,5 +1,7 @@
 //! Going back: the live and a kept database exchange their names again.
 
+use pgkeep_metrics::Event;
+
 use crate::journal::{self, Act, Note};
 use crate::kept::{RollbackPlan, RollbackReport};
 use crate::names::{self, Role};
@@ -64,6 +66,7 @@ impl Restorer {
     }
 
     /// Exchanges the names of the live and a kept database. The one that was live is kept, so a rollback can be rolled back.
+    /// After [`Error::Uncertain`] they may or may not be exchanged; on every other error nothing has changed.
     pub async fn rollback(&self, plan: &RollbackPlan) -> Result<RollbackReport> {
         if !plan.blockers.is_empty() {
             return Err(Error::Blocked { blockers: plan.blockers.clone() });
@@ -72,6 +75,12 @@ impl Restorer {
         if !lock(&mut connection, &plan.database).await? {
             return Err(Error::Busy { database: plan.database.clone() });
         }
+        // What an earlier run left unsaid is said before anything is exchanged.
+        let recovery = self.recover_locked(&mut connection, &plan.database).await?;
+        for leftover in recovery.leftovers {
+            self.observer.notice(&Event::Info { message: leftover.story });
+        }
+        let mut warnings = recovery.warnings;
         let settings = pinned(&connection, &plan.database);
         let present = plan.live_oid.map(|oid| Present { oid, kept_as: plan.kept_as.clone() });
         let exchange = Exchange {
@@ -92,12 +101,17 @@ impl Restorer {
             kept_as: plan.live_oid.map(|_| plan.kept_as.clone()),
             snapshot: None,
         };
-        let mut warnings = Vec::new();
         let key = journal::write(self.journal.as_deref(), &note, &mut warnings).await;
         let outcome = exchange.run(&settings, &*self.observer).await;
-        journal::clear(self.journal.as_deref(), key.as_ref()).await;
-        outcome?;
+        for message in warnings {
+            self.observer.notice(&Event::Warning { message });
+        }
+        // Where it is not known what happened, the next run tells by the note.
+        if !matches!(outcome, Err(Error::Uncertain { .. })) {
+            journal::clear(self.journal.as_deref(), key.as_ref()).await;
+        }
         unlock(connection, &plan.database).await;
+        outcome?;
         Ok(RollbackReport {
             database: plan.database.clone(),
             restored: plan.kept.name.clone(),

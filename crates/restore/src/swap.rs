@@ -19,6 +19,8 @@ const ATTEMPTS: u32 = 5;
 const ROUND: Duration = Duration::from_millis(20);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often the server is asked what became of a commit whose answer was lost.
+const QUESTIONS: u32 = 10;
 /// Longest wait for the locks on the databases.
 const LOCK_TIMEOUT: &str = "10s";
 
@@ -85,26 +87,32 @@ impl Exchange {
         )
     }
 
-    /// Carries it out. An error means that nothing has changed.
+    /// Carries it out. An error other than [`Error::Uncertain`] means that nothing has changed.
     pub(crate) async fn run(&self, settings: &ConnectSettings, observer: &dyn Observer) -> Result<()> {
         let mut attempt = 1;
         loop {
-            let error = match self.attempt(settings).await {
+            let mut committing = None;
+            let source = match self.attempt(settings, &mut committing).await {
                 Ok(()) => return Ok(()),
-                Err(error) => error,
+                Err(Error::Database { source, .. }) => source,
+                // Before anything was asked of the server.
+                Err(other) => return Err(other),
             };
-            // A connection that broke may have broken after the commit.
-            let done = match sessions::maintenance(settings, &[&self.live, &self.new]).await {
-                Ok(mut connection) => self.done(&mut connection).await.doing("asking which database has which name")?,
-                Err(_) => false,
-            };
-            if done {
-                return Ok(());
+            // A session that broke may have broken after the commit. One that got an answer knows.
+            let answered = source.server_error().is_some_and(|error| !error.is_fatal());
+            if let Some(session) = committing.filter(|_| !answered) {
+                match self.outcome(settings, session).await {
+                    Some(true) => return Ok(()),
+                    Some(false) => {}
+                    None => {
+                        return Err(Error::Uncertain {
+                            database: self.live.clone(),
+                            evidence: self.evidence(),
+                            source,
+                        });
+                    }
+                }
             }
-            let source = match error {
-                Error::Database { source, .. } => source,
-                other => return Err(other),
-            };
             let again =
                 source.is_retryable() || matches!(source.sqlstate(), Some("55006" | "55P03" | "40P01" | "57014"));
             if !again || attempt == ATTEMPTS {
@@ -121,12 +129,48 @@ impl Exchange {
         }
     }
 
+    /// What shows that the names were exchanged.
+    fn evidence(&self) -> String {
+        match &self.present {
+            Some(present) => format!("database {} exists", present.kept_as),
+            None => format!("database {} no longer exists", self.new),
+        }
+    }
+
+    /// Whether the names were exchanged by a session whose answer was lost; `None` if nobody can be asked. As long as
+    /// that session lives, its commit may still be under way.
+    async fn outcome(&self, settings: &ConnectSettings, session: i32) -> Option<bool> {
+        let end = format!(
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+             WHERE pid = {session} AND pid <> pg_catalog.pg_backend_pid() AND usename = current_user \
+             AND (query LIKE 'COMM%' OR query LIKE 'ALTER DATABASE %')"
+        );
+        for question in 1..=QUESTIONS {
+            let asked = async {
+                let mut connection = sessions::maintenance(settings, &[&self.live, &self.new]).await?;
+                let doing = "asking which database has which name";
+                let ended = connection.query(&end).await.doing(doing)?.is_empty();
+                Ok::<_, Error>(if ended { Some(self.done(&mut connection).await.doing(doing)?) } else { None })
+            };
+            match asked.await {
+                Ok(Some(done)) => return Some(done),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, question, "what became of the exchange is not known yet"),
+            }
+            if question < QUESTIONS {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        None
+    }
+
     /// Whether the live name has the new database's OID.
     pub(crate) async fn done(&self, connection: &mut Connection) -> Result<bool, pgkeep_dump::Error> {
         Ok(database::oid(connection, &self.live).await? == Some(self.new_oid))
     }
 
-    async fn attempt(&self, settings: &ConnectSettings) -> Result<()> {
+    /// One attempt. `committing` gets the session's process number before it commits.
+    async fn attempt(&self, settings: &ConnectSettings, committing: &mut Option<i32>) -> Result<()> {
         let avoid = [self.live.as_str(), self.new.as_str()];
         let mut renaming = sessions::maintenance(settings, &avoid).await?;
         let mut ending = sessions::maintenance(settings, &avoid).await?;
@@ -139,6 +183,7 @@ impl Exchange {
             for statement in self.statements() {
                 renaming.execute(statement).await?;
             }
+            *committing = Some(renaming.backend_pid());
             renaming.execute("COMMIT").await
         };
         tokio::pin!(exchange);

@@ -7,6 +7,7 @@
 //! - `object`, `upload`, `download`: small objects in one request, large ones in parts written and ranges read side
 //!   by side, each tried again where it broke. `multipart` is the one place that knows rules about parts.
 //! - `cloud` (features `aws`, `gcp`, `azure`): clients with the right time limits, from settings. Credentials come from the caller.
+//! - `bucket`: what a bucket is set to that changes what storing and deleting mean in it.
 //! - [`FanOut`]: one stream into several stores at once.
 //! - `conformance` (a feature): the suite every implementation passes.
 //!
@@ -24,6 +25,7 @@
 //! # }).unwrap();
 //! ```
 
+mod bucket;
 mod classify;
 #[cfg(feature = "cloud")]
 mod cloud;
@@ -41,6 +43,7 @@ mod object;
 mod storage;
 mod upload;
 
+pub use bucket::{BucketFacts, LifecycleRule};
 #[cfg(feature = "azure")]
 pub use cloud::AzureSettings;
 #[cfg(feature = "gcp")]
@@ -65,4 +68,6 @@ pub use object_store::azure::{AzureCredential, AzureCredentialProvider};
 pub use object_store::gcp::{GcpCredential, GcpCredentialProvider};
 #[cfg(feature = "cloud")]
 pub use object_store::{CredentialProvider, Error as ObjectStoreError};
-pub use storage::{ByteStream, Created, ObjectInfo, ObjectWriter, Storage, Support, Unfinished, WriteOptions};
+pub use storage::{
+    ByteStream, Created, ObjectInfo, ObjectWriter, Readiness, Storage, Support, ThawTier, Unfinished, WriteOptions,
+};

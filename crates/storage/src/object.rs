@@ -12,14 +12,18 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::Error as Theirs;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{
+    Attribute, Attributes, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
+    PutOptions,
+};
 
+use crate::bucket;
 use crate::classify::{Facts, store_error};
 use crate::download;
 use crate::upload::Upload;
 use crate::{
-    ByteStream, Created, DiskStorage, Error, ErrorKind, Key, Location, ObjectInfo, ObjectWriter, PartRules, Result,
-    Storage, StorageExt, Support, Unfinished, WriteOptions,
+    BucketFacts, ByteStream, Created, DiskStorage, Error, ErrorKind, Key, Location, ObjectInfo, ObjectWriter,
+    PartRules, Readiness, Result, Storage, StorageExt, Support, ThawTier, Unfinished, WriteOptions,
 };
 
 /// How often a creation whose answer was lost, or that met another, is tried.
@@ -67,13 +71,21 @@ pub struct Transfer {
     pub patience: Duration,
 }
 
-/// What `object_store` does not offer: uploads that were begun and never finished.
+/// What `object_store` does not offer: uploads that were begun and never finished, settings, versions, archive tiers.
 #[async_trait]
 pub(crate) trait UnfinishedUploads: Send + Sync {
     /// Those below `prefix`, with full keys.
     async fn list(&self, prefix: &Path) -> object_store::Result<Vec<Unfinished>>;
+    /// Asks for an object to be brought out of its archive tier for so many days.
+    async fn thaw(&self, path: &Path, tier: ThawTier, days: u32) -> object_store::Result<()>;
     /// Removes one.
     async fn abort(&self, path: &Path, upload: &str) -> object_store::Result<()>;
+    /// The XML of one of the bucket's settings: `versioning`.
+    async fn setting(&self, name: &str) -> object_store::Result<String>;
+    /// The versions of the object at `path`, deletion marks among them.
+    async fn versions(&self, path: &Path) -> object_store::Result<Vec<String>>;
+    /// Removes one for good.
+    async fn delete_version(&self, path: &Path, version: &str) -> object_store::Result<()>;
 }
 
 impl Default for Transfer {
@@ -158,6 +170,17 @@ impl ObjectStorage {
         let stored = inner.clients.quick.put(&inner.path(key)?, bytes.into()).await;
         stored.map_err(|error| inner.error("create", key, &error))?;
         Ok(Created::Created)
+    }
+
+    async fn begin_parts(&self, key: &Key, options: &WriteOptions) -> Result<Box<dyn MultipartUpload>> {
+        let inner = &self.inner;
+        let mut attributes = Attributes::new();
+        if let Some(class) = &options.storage_class {
+            attributes.insert(Attribute::StorageClass, class.clone().into());
+        }
+        let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
+        let begun = inner.clients.quick.put_multipart_opts(&inner.path(key)?, options).await;
+        begun.map_err(|error| inner.error("begin in parts", key, &error))
     }
 
     async fn holds(&self, key: &Key, bytes: &Bytes) -> Result<bool> {
@@ -296,6 +319,28 @@ impl Storage for ObjectStorage {
         Ok(Some(ours.collect()))
     }
 
+    async fn readiness(&self, key: &Key) -> Result<Readiness> {
+        let inner = &self.inner;
+        let options = object_store::GetOptions { head: true, ..Default::default() };
+        let found = inner.clients.quick.get_opts(&inner.path(key)?, options).await;
+        let found = found.map_err(|error| inner.error("look up", key, &error))?;
+        let class = found.extensions.get::<StorageClass>().map(|class| class.0.as_str());
+        Ok(readiness(class, &found.extensions.get::<Thaw>().cloned().unwrap_or_default()))
+    }
+
+    async fn thaw(&self, key: &Key, tier: ThawTier, days: u32) -> Result<()> {
+        let inner = &self.inner;
+        let Some(requests) = &inner.uploads else {
+            let reason = format!("{key} cannot be brought out of an archive tier here");
+            return Err(Error::Invalid { location: inner.location.clone(), reason });
+        };
+        match requests.thaw(&inner.path(key)?, tier, days).await {
+            Ok(()) => Ok(()),
+            Err(error) if Facts::of(&error).code() == "RestoreAlreadyInProgress" => Ok(()),
+            Err(error) => Err(inner.error("thaw", key, &error)),
+        }
+    }
+
     async fn discard(&self, unfinished: &Unfinished) -> Result<()> {
         let inner = &self.inner;
         let Some(uploads) = &inner.uploads else {
@@ -308,9 +353,98 @@ impl Storage for ObjectStorage {
             Err(error) => Err(inner.error("discard the upload of", &unfinished.key, &error)),
         }
     }
+
+    async fn probe_parts(&self, key: &Key, bytes: Bytes, options: &WriteOptions) -> Result<()> {
+        let mut upload = self.begin_parts(key, options).await?;
+        let stored = async {
+            upload.put_part(bytes.into()).await?;
+            upload.complete().await
+        };
+        let stored = stored.await;
+        match stored {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let _ = upload.abort().await;
+                Err(self.inner.error("write in parts", key, &error))
+            }
+        }
+    }
+
+    async fn probe_abort(&self, key: &Key) -> Result<()> {
+        let mut upload = self.begin_parts(key, &WriteOptions::default()).await?;
+        upload.abort().await.map_err(|error| self.inner.error("give up", key, &error))
+    }
+
+    async fn bucket_facts(&self) -> Option<BucketFacts> {
+        let inner = &self.inner;
+        let uploads = inner.uploads.as_ref()?.as_ref();
+        Some(BucketFacts {
+            versioned: inner.setting(uploads, "versioning", bucket::versioned).await,
+            lifecycle: inner.setting(uploads, "lifecycle", bucket::lifecycle).await,
+            object_lock: inner.setting(uploads, "object-lock", bucket::object_lock).await,
+            encryption: inner.setting(uploads, "encryption", bucket::encryption).await,
+        })
+    }
+
+    async fn forget_versions(&self, key: &Key) -> Result<u64> {
+        let inner = &self.inner;
+        let Some(uploads) = &inner.uploads else { return Ok(0) };
+        let path = inner.path(key)?;
+        let failed = |error| inner.error("remove the versions of", key, &error);
+        let versions = uploads.versions(&path).await.map_err(failed)?;
+        for version in &versions {
+            uploads.delete_version(&path, version).await.map_err(failed)?;
+        }
+        Ok(versions.len() as u64)
+    }
+}
+
+/// Storage classes out of which an object has to be brought before it can be read.
+const ARCHIVE_TIERS: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+
+/// What an answer told of an archive tier; rides in its extensions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Thaw {
+    /// `ongoing-request="false", expiry-date="…"`.
+    pub(crate) restore: Option<String>,
+    /// `ARCHIVE_ACCESS` and the like, of objects that were moved there for lack of use.
+    pub(crate) archive_status: Option<String>,
+}
+
+/// What the headers of an object say (Amazon S3 API Reference, HeadObject).
+fn readiness(storage_class: Option<&str>, thaw: &Thaw) -> Readiness {
+    let archived = storage_class.filter(|class| ARCHIVE_TIERS.contains(class));
+    let Some(tier) = archived.or(thaw.archive_status.as_deref()) else { return Readiness::Ready };
+    match thaw.restore.as_deref() {
+        Some(restore) if restore.contains("ongoing-request=\"true\"") => Readiness::Thawing(tier.to_owned()),
+        Some(restore) if restore.contains("ongoing-request=\"false\"") => Readiness::Ready,
+        _ => Readiness::Archived(tier.to_owned()),
+    }
 }
 
 impl Inner {
+    /// One of the bucket's settings, read by `parse`; a bucket that has none of the kind is read as an empty answer.
+    async fn setting<T>(
+        &self,
+        uploads: &dyn UnfinishedUploads,
+        name: &str,
+        parse: impl FnOnce(&str) -> T,
+    ) -> Result<T> {
+        match uploads.setting(name).await {
+            Ok(answer) => Ok(parse(&answer)),
+            Err(error) => match self.error(&format!("tell its {name} setting"), &Key::root(), &error) {
+                Error::NotFound { .. } => Ok(parse("")),
+                error
+                    if error.cause().is_some_and(|cause| cause.status == Some(404))
+                        && error.kind() != ErrorKind::NoStore =>
+                {
+                    Ok(parse(""))
+                }
+                error => Err(error),
+            },
+        }
+    }
+
     pub(crate) fn error(&self, verb: &str, key: &Key, error: &object_store::Error) -> Error {
         store_error(verb, key, &self.location, error)
     }
@@ -378,5 +512,28 @@ fn parse(key: &Key) -> Path {
 impl fmt::Debug for ObjectStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStorage").field("location", &self.inner.location.as_str()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_tell_whether_an_object_can_be_read() {
+        let told = |class: Option<&str>, restore: Option<&str>, status: Option<&str>| {
+            let thaw = Thaw { restore: restore.map(str::to_owned), archive_status: status.map(str::to_owned) };
+            readiness(class, &thaw)
+        };
+        let done = Some(r#"ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT""#);
+        let ongoing = Some(r#"ongoing-request="true""#);
+        for ready in [None, Some("STANDARD_IA"), Some("GLACIER_IR"), Some("INTELLIGENT_TIERING")] {
+            assert_eq!(told(ready, None, None), Readiness::Ready);
+        }
+        assert_eq!(told(Some("GLACIER"), None, None), Readiness::Archived("GLACIER".to_owned()));
+        assert_eq!(told(Some("DEEP_ARCHIVE"), ongoing, None), Readiness::Thawing("DEEP_ARCHIVE".to_owned()));
+        assert_eq!(told(Some("GLACIER"), done, None), Readiness::Ready);
+        let asleep = told(Some("INTELLIGENT_TIERING"), None, Some("ARCHIVE_ACCESS"));
+        assert_eq!(asleep, Readiness::Archived("ARCHIVE_ACCESS".to_owned()));
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::{Error, Key, Location, Result};
+use crate::{BucketFacts, Error, Key, Location, Result};
 
 /// The bytes of an object, in order, in pieces of any size.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
@@ -66,6 +66,43 @@ pub trait Storage: Debug + Send + Sync + 'static {
         Err(Error::Invalid {
             location: self.location().clone(),
             reason: format!("{} cannot be discarded here", unfinished.key),
+        })
+    }
+
+    /// Stores a small object the way large ones are stored, in parts where the store has them: what works here works
+    /// for an archive.
+    async fn probe_parts(&self, key: &Key, bytes: Bytes, options: &WriteOptions) -> Result<()> {
+        let mut writer = self.write(key, options).await?;
+        writer.write(bytes).await?;
+        writer.finish().await.map(drop)
+    }
+
+    /// Begins an object in parts and gives it up.
+    async fn probe_abort(&self, key: &Key) -> Result<()> {
+        self.write(key, &WriteOptions::default()).await?.abort().await
+    }
+
+    /// What the bucket is set to; `None` where there is no such thing to ask for.
+    async fn bucket_facts(&self) -> Option<BucketFacts> {
+        None
+    }
+
+    /// Removes what a store that keeps versions still has of a deleted object, and the mark of its deletion; how many there were.
+    async fn forget_versions(&self, _key: &Key) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Whether an object can be read now, or lies in an archive tier.
+    async fn readiness(&self, _key: &Key) -> Result<Readiness> {
+        Ok(Readiness::Ready)
+    }
+
+    /// Asks for an object to be brought out of its archive tier, for so many days. That takes minutes to days;
+    /// [`readiness`](Self::readiness) tells. Asking for what is on its way or there already succeeds.
+    async fn thaw(&self, key: &Key, _tier: ThawTier, _days: u32) -> Result<()> {
+        Err(Error::Invalid {
+            location: self.location().clone(),
+            reason: format!("{key} cannot be brought out of an archive tier here"),
         })
     }
 
@@ -128,6 +165,40 @@ pub struct ObjectInfo {
     pub e_tag: Option<String>,
     /// Its storage class, where the store tells.
     pub storage_class: Option<String>,
+}
+
+/// Whether an object can be read now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It lies in an archive tier, of this storage class.
+    Archived(String),
+    /// It lies there, and was asked for.
+    Thawing(String),
+}
+
+/// How soon an object is wanted out of an archive tier; sooner costs more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ThawTier {
+    /// Within hours.
+    #[default]
+    Standard,
+    /// Within half a day or two, for little.
+    Bulk,
+    /// Within minutes, where there is such a thing.
+    Expedited,
+}
+
+impl ThawTier {
+    /// Its word: `standard`, `bulk`, `expedited`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Bulk => "bulk",
+            Self::Expedited => "expedited",
+        }
+    }
 }
 
 /// An object that was begun and never finished.

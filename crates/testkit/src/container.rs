@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
@@ -66,6 +67,21 @@ impl Container {
         let mut command = Command::new("docker");
         command.args(["exec", "--interactive", &self.name]).args(arguments);
         command
+    }
+
+    /// Starts a command in the container and does not wait for it.
+    pub(crate) fn start_beside(&self, arguments: &[&str]) {
+        let mut all = vec!["exec", "--detach", &self.name];
+        all.extend_from_slice(arguments);
+        let output = Command::new("docker").args(&all).stdin(Stdio::null()).output().expect("docker can be run");
+        assert!(output.status.success(), "docker {all:?}: {}", said(&output));
+    }
+
+    /// Copies a file of this machine into the container.
+    pub(crate) fn copy_in(&self, file: &Path, target: &str) {
+        let target = format!("{}:{target}", self.name);
+        let output = Command::new("docker").arg("cp").arg(file).arg(&target).output().expect("docker can be run");
+        assert!(output.status.success(), "docker cp {} {target}: {}", file.display(), said(&output));
     }
 
     /// `docker <verb> <container>`.

@@ -86,3 +86,29 @@ fn wrong_credentials_are_named() {
     let closed = setup(&source.url(), &bucket).with("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     closed.run("pgkeep", &["backup"]).failed_with(6, &[]);
 }
+
+#[test]
+fn a_restore_proves_the_copy_that_was_read_and_clears_no_damage_of_another() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("credited");
+    saas::load(server, &source, 0.03);
+    let bucket = Ceph::shared().create_bucket("credited");
+    let setup = setup(&source.url(), &bucket);
+    setup.pgkeep(&["backup", "--daily"]);
+    let archive = setup.archive();
+    let mut bytes = std::fs::read(&archive).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&archive, &bytes).expect("written");
+    let verified = setup.run("pgkeep", &["verify", "daily", "--deep"]);
+    assert_eq!(verified.code, Some(4), "{verified}");
+    // The other copy is read, and only that is proven by it.
+    setup.pgkeep(&["restore", "--latest", "--target-db", &format!("{}_beside", source.name()), "--yes"]);
+    let shown = setup.pgkeep(&["show", "--latest", "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    let proofs = document["backup"]["proofs"].as_array().expect("proofs");
+    let restored = proofs.iter().find(|proof| proof["kind"] == "restore").expect("a proof of the restore");
+    assert_eq!(restored["destination"], "bucket", "{shown}");
+    let listed = setup.pgkeep(&["list"]);
+    assert!(listed.stdout.contains("local(damaged)"), "{listed}");
+}

@@ -81,3 +81,61 @@ fn killed_at_any_time_the_live_database_is_whole_and_the_next_run_clears_up() {
     let leftovers: Vec<_> = source.relatives().into_iter().filter(|name| name.contains("_pgkeep_")).collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
 }
+
+#[test]
+fn a_restore_in_place_that_fails_half_way_says_so_and_names_the_way_back() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("half_done");
+    source.psql("CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (p int REFERENCES p); SET session_replication_role = replica; INSERT INTO c VALUES (99)");
+    let setup = Setup::new(&source.url());
+    setup.pgkeep(&["backup"]);
+    source.psql("INSERT INTO p VALUES (99), (100)");
+    let run = setup.run("pgkeep", &["restore", "--latest", "--in-place", "--yes"]);
+    run.failed_with(4, &["was emptied and is not complete", "pgkeep restore pre-restore_"]);
+    assert!(!run.stderr.contains("is as it was"), "{run}");
+    let back = run.stderr.split("pgkeep restore ").nth(1).expect("the way back");
+    let arguments: Vec<&str> = back.split_whitespace().take(2).collect();
+    setup.pgkeep(&["restore", arguments[0], arguments[1], "--yes"]);
+    assert_eq!(source.psql("SELECT count(*) FROM p").trim(), "2");
+}
+
+#[test]
+fn a_local_file_comes_back_while_the_bucket_is_down() {
+    let source = PostgresServer::shared(17).create_database("bucket_down");
+    source.psql("CREATE TABLE t AS SELECT 1 AS n");
+    let local = Setup::new(&source.url());
+    local.pgkeep(&["backup"]);
+    let archive = local.archive();
+    source.psql("UPDATE t SET n = 2");
+    let down = Setup::new(&source.url())
+        .with("BACKUP_DIR", "none")
+        .with("AWS_S3_BACKUP_BUCKET", "nobody-there")
+        .with("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        .with("AWS_REGION", "us-east-1")
+        .with("AWS_ACCESS_KEY_ID", "somebody")
+        .with("AWS_SECRET_ACCESS_KEY", "nothing");
+    let run = down.pgkeep(&["restore", archive.to_str().expect("UTF-8"), "--yes"]);
+    assert!(run.stderr.contains("no pre-restore snapshot"), "{run}");
+    assert_eq!(source.psql("SELECT n FROM t").trim(), "1");
+    assert!(source.relatives().iter().any(|name| name.contains("_before_")), "the old database is kept");
+    down.pgkeep(&["rollback", "--yes"]);
+    assert_eq!(source.psql("SELECT n FROM t").trim(), "2");
+}
+
+#[test]
+fn a_restore_into_another_database_never_claims_the_repository() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("claimed");
+    source.psql("CREATE TABLE t AS SELECT 1 AS n");
+    let elsewhere = Setup::new(&source.url());
+    elsewhere.pgkeep(&["backup"]);
+    let archive = elsewhere.archive();
+    let target = server.create_database("claimed_target");
+    target.psql("CREATE TABLE precious AS SELECT 1 AS n");
+    let setup = Setup::new(&source.url());
+    let archive = archive.to_str().expect("UTF-8");
+    setup.pgkeep(&["restore", archive, "--target-db", &target, "--replace-target", "--yes"]);
+    assert_eq!(target.psql("SELECT n FROM t").trim(), "1");
+    assert_eq!(setup.files(), [""; 0], "nothing was claimed, nothing stored");
+    setup.pgkeep(&["backup"]);
+}

@@ -69,6 +69,7 @@ impl Bench {
             cancel: CancellationToken::new(),
             host: "test".into(),
             tool_version: "pgkeep test".into(),
+            identities: pgkeep_core::Identities::default(),
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use pgkeep_metrics::{Event, Observer, Stage};
-use pgkeep_restore::{Error, RecoveryAction, RestoreRequest, Snapshot, Target};
-use pgkeep_testkit::{PostgresServer, saas};
+use pgkeep_restore::{Error, ErrorKind, RecoveryAction, RestoreRequest, Snapshot, Target};
+use pgkeep_testkit::{FaultyStorage, Operation, PostgresServer, saas};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Bench, request};
@@ -45,6 +45,33 @@ async fn cancelled_at_any_stage_nothing_is_left() {
         assert!(matches!(error, Error::Interrupted), "{stage:?}: {error}");
         assert_eq!(live.relatives(), [live.name()], "{stage:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_at_any_stage_tables_are_taken_back() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("taken_back");
+    live.psql(
+        "CREATE TABLE a (id serial PRIMARY KEY, b int); CREATE TABLE b (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int REFERENCES a); \
+         ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b; INSERT INTO a SELECT FROM generate_series(1, 1000)",
+    );
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    live.psql("DROP TABLE a, b CASCADE");
+    let tables = ["a", "b"].map(|table| table.parse().unwrap()).to_vec();
+    let wanted = RestoreRequest { tables, ..request(&backup, Target::Live) };
+    for stage in STAGES.into_iter().skip(1) {
+        let mut restorer = bench.restorer(&live.url());
+        restorer.cancel = CancellationToken::new();
+        restorer.observer = Arc::new(At { stage, trigger: restorer.cancel.clone() });
+        let plan = restorer.plan(&wanted).await.unwrap();
+        assert!(plan.blockers.is_empty(), "{stage:?}: {plan}");
+        let error = restorer.execute(&plan, None).await.unwrap_err();
+        assert!(matches!(error, Error::Interrupted), "{stage:?}: {error}");
+        assert_eq!(live.psql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace").trim(), "0");
+    }
+    let report = bench.restore(&live.url(), &wanted).await.unwrap();
+    assert_eq!(report.rows, 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +266,9 @@ async fn a_restore_in_place_that_was_cut_off_is_told_until_one_succeeds() {
     restorer.observer = Arc::new(At { stage: Stage::Data, trigger: restorer.cancel.clone() });
     let snapshot: Snapshot = async { Ok("pre-restore_x".to_owned()) }.boxed();
     let plan = restorer.plan(&RestoreRequest::new(backup.clone(), Target::InPlace)).await.unwrap();
-    assert!(matches!(restorer.execute(&plan, Some(snapshot)).await, Err(Error::Interrupted)));
+    let error = restorer.execute(&plan, Some(snapshot)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!(matches!(error, Error::HalfDone { snapshot: Some(name), .. } if name == "pre-restore_x"));
     let restorer = bench.restorer(&live.url());
     for _ in 0..2 {
         let found = restorer.recover(None).await.unwrap();
@@ -249,4 +278,29 @@ async fn a_restore_in_place_that_was_cut_off_is_told_until_one_succeeds() {
     }
     bench.restore(&live.url(), &request(&backup, Target::InPlace)).await.unwrap();
     assert_eq!(restorer.recover(None).await.unwrap().leftovers, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_that_cannot_be_read_stand_in_nobodys_way() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("unread_notes");
+    live.psql("CREATE TABLE t AS SELECT 1 AS a");
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    let mut restorer = bench.restorer(&live.url());
+    let storage = FaultyStorage::new(Arc::clone(&bench.storage));
+    restorer.journal = Some(Arc::new(storage.clone()));
+    // One that was left, and cannot be read.
+    let folder = bench.folder.path().join("repository/.pgkeep/restore");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("20250101_000000_1.json"), "{}").unwrap();
+    for operation in [Operation::Read, Operation::List] {
+        live.psql("UPDATE t SET a = 2");
+        storage.fail_from(operation, 1);
+        let plan = restorer.plan(&request(&backup, Target::Live)).await.unwrap();
+        let report = restorer.execute(&plan, None).await.unwrap();
+        assert!(storage.has_failed(), "{operation:?}");
+        assert!(report.warnings.iter().any(|line| line.contains("cannot be read")), "{:?}", report.warnings);
+        assert_eq!(live.psql("SELECT a FROM t").trim(), "1");
+    }
 }

@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod bench;
+mod in_place;
 mod interrupted;
+mod relay;
 mod round_trip;
 mod selection;
 mod swap;

@@ -53,6 +53,60 @@ async fn a_lost_table_comes_back_into_the_live_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_there_are_never_dropped() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("detached");
+    live.psql(SHOP);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    live.psql("ALTER TABLE parts DETACH PARTITION parts_a; DROP TABLE parts; INSERT INTO parts_a VALUES (0, 'since')");
+    let wanted = RestoreRequest { tables: vec!["parts".parse().unwrap()], ..request(&backup, Target::Live) };
+    let restorer = bench.restorer(&live.url());
+    let plan = restorer.plan(&wanted).await.unwrap();
+    assert!(plan.blockers.iter().any(|blocker| blocker.contains("table public.parts_a exists")), "{plan}");
+
+    // It comes back after the plan was made, while the question is open.
+    live.psql("ALTER TABLE parts_a RENAME TO aside");
+    let plan = restorer.plan(&wanted).await.unwrap();
+    assert!(plan.blockers.is_empty(), "{plan}");
+    live.psql("ALTER TABLE aside RENAME TO parts_a");
+    let error = restorer.execute(&plan, None).await.unwrap_err();
+    assert!(matches!(&error, Error::Changed(what) if what.contains("public.parts_a")), "{error}");
+    assert_eq!(live.psql("SELECT count(*) FROM parts_a").trim(), "501");
+    assert_eq!(live.psql("SELECT count(*) FROM pg_class WHERE relname IN ('parts', 'parts_b')").trim(), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_somebody_makes_meanwhile_is_not_taken_back() {
+    let server = PostgresServer::shared(17);
+    let live = server.create_database("meanwhile");
+    live.psql(SHOP);
+    let bench = Bench::new().await;
+    let backup = bench.backup(&live.url()).await;
+    // As soon as the root is there again, somebody makes the partition, and it is attached to the root.
+    live.psql(
+        "DROP TABLE parts; CREATE SCHEMA app; \
+         CREATE FUNCTION app.make() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+           IF to_regclass('public.parts') IS NOT NULL AND to_regclass('public.parts_a') IS NULL THEN \
+             CREATE TABLE public.parts_a (id int, region text); INSERT INTO public.parts_a VALUES (7, 'a'); \
+           END IF; END $$; \
+         CREATE EVENT TRIGGER make ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION app.make()",
+    );
+    for force in [false, true] {
+        live.psql("DROP TABLE IF EXISTS parts_a");
+        let tables = vec!["parts".parse().unwrap()];
+        let wanted = RestoreRequest { tables, force, ..request(&backup, Target::Live) };
+        let error = bench.restore(&live.url(), &wanted).await.unwrap_err();
+        assert!(matches!(&error, Error::Changed(what) if what.contains("public.parts_a")), "{error}");
+        assert_eq!(
+            live.psql("SELECT id, relispartition FROM parts_a, pg_class WHERE relname = 'parts_a'").trim(),
+            "7|f"
+        );
+        assert_eq!(live.psql("SELECT count(*) FROM pg_class WHERE relname IN ('parts', 'parts_b')").trim(), "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_come_into_a_new_database_with_what_they_need() {
     let server = PostgresServer::shared(15);
     let live = server.create_database("shop");

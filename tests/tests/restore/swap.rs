@@ -10,6 +10,7 @@ use pgkeep_restore::{Error, RestoreRequest, Snapshot, Target};
 use pgkeep_testkit::PostgresServer;
 
 use crate::bench::{Bench, request, settings};
+use crate::relay::Relay;
 
 /// A client that connects again and again, and asks the same.
 async fn client(url: String, stop: Arc<AtomicBool>, failures: Arc<AtomicU64>, rounds: Arc<AtomicU64>) {
@@ -113,4 +114,49 @@ async fn what_must_not_be_swapped_blocks_the_plan() {
     let report = bench.restore(&live.url(), &request(&backup, target)).await.unwrap();
     assert_eq!(other.psql("SELECT a FROM t").trim(), "1");
     assert!(report.kept_as.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_without_an_answer_is_never_told_as_nothing_changed() {
+    let server = PostgresServer::shared(17);
+    for arrives in [true, false] {
+        let live = server.create_database("uncertain");
+        live.psql("CREATE TABLE t AS SELECT 'backed up' AS word");
+        let bench = Bench::new().await;
+        let backup = bench.backup(&live.url()).await;
+        live.psql("UPDATE t SET word = 'present'");
+        let relay = Relay::new(server.port(), arrives).await;
+        let url = relay.url(&live.url(), server.port());
+        let mut restorer = bench.restorer(&url);
+        restorer.observer = relay.armed_by_swap();
+        let plan = restorer.plan(&request(&backup, Target::Live)).await.unwrap();
+        let kept = plan.kept_as.clone().unwrap();
+        let error = restorer.execute(&plan, None).await.unwrap_err();
+        let Error::Uncertain { evidence, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(*evidence, format!("database {kept} exists"));
+        assert_eq!(live.relatives().contains(&kept), arrives, "the evidence is right");
+        let word = if arrives { "backed up" } else { "present" };
+        assert_eq!(live.psql("SELECT word FROM t").trim(), word);
+
+        // The next run tells, once.
+        relay.heal();
+        let restorer = bench.restorer(&url);
+        let told = restorer.recover(None).await.unwrap();
+        let story = if arrives { "it is done" } else { "nothing changed" };
+        assert!(told.leftovers.iter().any(|leftover| leftover.story.contains(story)), "{told:?}");
+        assert_eq!(restorer.leftovers(None).await.unwrap().leftovers, []);
+        if !arrives {
+            continue;
+        }
+
+        // The same of a rollback.
+        let plan = restorer.plan_rollback(None).await.unwrap();
+        relay.arm();
+        let error = restorer.rollback(&plan).await.unwrap_err();
+        assert!(matches!(error, Error::Uncertain { .. }), "{error:?}");
+        relay.heal();
+        assert_eq!(live.psql("SELECT word FROM t").trim(), "present");
+        let told = restorer.recover(None).await.unwrap();
+        assert!(told.leftovers.iter().any(|leftover| leftover.story.contains("it is done")), "{told:?}");
+    }
 }

@@ -369,3 +369,22 @@ async fn a_dry_run_writes_nothing() {
     assert!(world.bucket.list_all(&Key::root()).await.unwrap().is_empty());
     assert_eq!(engine.running.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_visible_without_a_meta_is_marked_as_ours() {
+    // Killed before the meta: here the store refuses it, and then everything.
+    let (world, engine) = (World::new(), FakeDump::new(&sample()));
+    world.backup(&engine).await.unwrap();
+    let marks = async |world: &World| {
+        let all = world.bucket.list_all(&Key::root()).await.unwrap();
+        all.into_iter().filter(|object| object.key.as_str().contains("unpublished")).collect::<Vec<_>>()
+    };
+    assert!(marks(&world).await.is_empty(), "a backup that is whole has no mark");
+    world.bucket.refuse(Refuses::CreateMeta);
+    world.backup(&engine).await.unwrap_err();
+    let left = marks(&world).await;
+    assert_eq!(left.len(), 1);
+    let mark: serde_json::Value = serde_json::from_slice(&bytes(&world.bucket, left[0].key.as_str()).await).unwrap();
+    assert_eq!(mark["archive"], "daily/daily_20251017_030001_2.dump.zst");
+    assert_eq!(mark["objects"].as_array().unwrap().len(), 2, "{mark}");
+}

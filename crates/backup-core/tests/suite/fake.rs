@@ -259,6 +259,8 @@ pub(crate) enum Refuses {
     AnswerCreateMeta,
     /// Anything at all.
     Everything,
+    /// Reading an archive: it lies in an archive tier.
+    Thawing,
     /// Taking an archive's bytes: it waits for ever.
     Stalls,
 }
@@ -272,6 +274,8 @@ pub(crate) struct FlakyStorage {
     pub(crate) open: Arc<AtomicUsize>,
     /// Space that is said to be free.
     pub(crate) free: Mutex<Option<u64>>,
+    /// What was read of archives.
+    pub(crate) ranges: Mutex<Vec<Option<Range<u64>>>>,
 }
 
 impl FlakyStorage {
@@ -282,6 +286,7 @@ impl FlakyStorage {
             refuses: Mutex::new(Refuses::Nothing),
             open: Arc::default(),
             free: Mutex::new(None),
+            ranges: Mutex::default(),
         })
     }
 
@@ -347,13 +352,23 @@ impl Storage for FlakyStorage {
     }
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> StoreResult<ByteStream> {
         self.refuses(&[])?;
+        if is_archive(key) && *self.refuses.lock().unwrap() == Refuses::Thawing {
+            let (key, location) = (key.to_string(), self.location.clone());
+            let source = Box::new(pgkeep_storage::Cause::new("InvalidObjectState"));
+            return Err(pgkeep_storage::Error::Archived { key, location, source });
+        }
+        if is_archive(key) {
+            self.ranges.lock().unwrap().push(range.clone());
+        }
         self.memory.read(key, range).await
     }
     async fn head(&self, key: &Key) -> StoreResult<ObjectInfo> {
         self.refuses(&[])?;
-        let info = self.memory.head(key).await?;
+        let mut info = self.memory.head(key).await?;
         if is_archive(key) {
             self.refuses(&[Refuses::Head])?;
+            let thawing = *self.refuses.lock().unwrap() == Refuses::Thawing;
+            info.storage_class = thawing.then(|| "GLACIER".to_owned());
         }
         Ok(info)
     }

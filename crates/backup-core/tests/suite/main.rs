@@ -3,6 +3,8 @@
 #![expect(clippy::case_sensitive_file_extension_comparisons, reason = "keys, not files")]
 
 mod backup;
+mod encryption;
 mod fake;
 mod reading;
+mod thaw;
 mod world;

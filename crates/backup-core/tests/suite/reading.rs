@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pgkeep_archive::{DataOffset, Decoder, Event, InnerCompression, SyntheticArchive, Toc};
 use pgkeep_core::{
-    AdoptOptions, BackupSource, CatalogEntry, Error, ErrorKind, ExportOptions, PlainArchive, VerifyDepth, VerifyReport,
+    AdoptOptions, BackupSource, CatalogEntry, Error, ErrorKind, ExportOptions, PlainArchive, ProofKind, VerifyDepth,
+    VerifyReport,
 };
 use pgkeep_storage::{Key, StorageExt};
 
@@ -193,6 +194,36 @@ async fn a_missing_archive_is_a_finding_and_an_unreachable_store_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_in_an_archive_tier_is_looked_at_from_outside_and_hides_no_damage() {
+    for depth in [VerifyDepth::Stored, VerifyDepth::Deep] {
+        let (world, _, entry) = backed_up("zstd:1").await;
+        world.local.refuse(Refuses::Thawing);
+        let verified = world.keeper.verify_copies(&entry, depth).await.unwrap();
+        assert!(verified.unknown.is_empty(), "{:?}", verified.unknown);
+        let [local, bucket] = &verified.reports[..] else { panic!("two copies") };
+        assert!(local.findings.is_empty() && bucket.findings.is_empty());
+        assert_eq!((local.archived, local.depth, local.proof.kind), (true, VerifyDepth::Quick, ProofKind::Quick));
+        assert_eq!((bucket.archived, bucket.depth), (false, depth));
+
+        let mut entry = world.only().await;
+        assert_eq!(BackupSource::nearest(&world.keeper, &entry).unwrap().place, "local");
+        world.keeper.look_up_classes(&mut entry).await;
+        assert_eq!(entry.copies[0].storage_class.as_deref(), Some("GLACIER"));
+        assert_eq!(BackupSource::nearest(&world.keeper, &entry).unwrap().place, "bucket");
+
+        // The meta at the copy is another one: found before the archive can't be read.
+        let meta = format!("{}.meta", entry.copies[0].key);
+        tamper(&world, &meta, Vec::clear).await;
+        world.bucket.refuse(Refuses::Everything);
+        let verified = world.keeper.verify_copies(&entry, depth).await.unwrap();
+        assert_eq!(verified.reports.len(), 1);
+        assert_eq!((verified.reports[0].findings.len(), verified.reports[0].archived), (1, true));
+        assert_eq!(verified.unknown.len(), 1);
+        assert_eq!(verified.unknown[0].0, "bucket");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_adopted_archive_is_a_backup_like_any_other() {
     for compressed in [true, false] {
         let world = World::new();
@@ -219,6 +250,21 @@ async fn an_adopted_archive_is_a_backup_like_any_other() {
         let reports = world.keeper.verify(&entry, VerifyDepth::Deep).await.unwrap();
         assert!(!reports[0].findings.is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_of_other_scripts_give_way_to_a_meta() {
+    const NAME: &str = "daily_20240102_030405.dump.gz";
+    let world = World::new();
+    world.local.put(&Key::new(NAME).unwrap(), gzip(&sample().bytes()).into()).await.unwrap();
+    let theirs = Key::new(format!("{NAME}.meta")).unwrap();
+    let json = r#"{"backup_file": "x", "date": "2024-01-02T05:04:05+02:00", "hostname": "old", "duration_seconds": 7}"#;
+    world.local.put(&theirs, json.into()).await.unwrap();
+    let meta = world.keeper.adopt(0, &Key::new(NAME).unwrap(), &AdoptOptions::default()).await.unwrap();
+    assert_eq!((meta.id.as_str(), meta.hostname.as_str(), meta.duration_seconds), ("daily_20240102_030405", "old", 7));
+    assert_eq!(meta.date.to_rfc3339(), "2024-01-02T03:04:05+00:00");
+    assert_eq!(*world.only().await.meta, *meta);
+    assert!(world.keeper.adopt(0, &Key::new(NAME).unwrap(), &AdoptOptions::default()).await.is_err(), "once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,4 +315,21 @@ async fn an_export_is_a_plain_archive_in_which_data_can_be_found() {
         Error::NotFound { candidates, .. } => assert_eq!(candidates, ["public.orders"]),
         other => panic!("{other}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_an_uncompressed_backup_are_exported_as_they_were_dumped_or_not_at_all() {
+    let (world, _, entry) = backed_up("none").await;
+    let key = entry.copies[0].key.clone();
+    let source = BackupSource::copy(&world.keeper, &entry, &entry.copies[0]);
+    let exporting = ExportOptions { tables: Some(vec!["orders".to_owned()]), jobs: 2 };
+    world.keeper.export(&source, &exporting, &mut Vec::new()).await.unwrap();
+    // A letter within a row: all lengths stay what they were, and there is no checksum.
+    let sound = bytes(&world.local, key.as_str()).await;
+    let row = &rows(0, 4000, 100)[2000];
+    let at = sound.windows(row.len()).position(|window| window == row.as_slice()).unwrap();
+    tamper(&world, key.as_str(), |object| object[at + row.len() - 3] ^= 1).await;
+    let error = world.keeper.export(&source, &exporting, &mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    assert!(error.to_string().contains("public.orders"), "{error}");
 }

@@ -63,6 +63,7 @@ impl World {
             cancel: CancellationToken::new(),
             host: "test".to_owned(),
             tool_version: "pgkeep test".to_owned(),
+            identities: pgkeep_core::Identities::default(),
         };
         Self { bucket, local, keeper, heard }
     }

@@ -3,6 +3,8 @@
 use clap::Args;
 use pgkeep_core::BackupClass;
 
+use super::DatabasesArgs;
+
 /// Make a backup: dump, compress and store it everywhere at once, check it, remove old ones.
 ///
 /// Every backup is full and self-contained. The archive is what pg_dump would have written, compressed outside: `zstd -d`
@@ -32,6 +34,12 @@ pub(crate) struct BackupArgs {
     /// Longest duration of the whole run [env: BACKUP_TIMEOUT]
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<String>,
+    /// Sleep first, at random up to this long, so that many hosts do not start at once
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) jitter: Option<String>,
+    /// Start only if this class has no backup since the last time of this cron expression in UTC
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(crate) if_due: Option<String>,
     /// Remove no old backups (for writers that may not delete)
     #[arg(long)]
     pub(crate) no_prune: bool,
@@ -41,6 +49,11 @@ pub(crate) struct BackupArgs {
     /// Put the roles' password hashes into the globals too [env: BACKUP_ROLE_PASSWORDS]
     #[arg(long)]
     pub(crate) role_passwords: bool,
+    /// Encrypt to this public key (age1…), a file of them, or `passphrase` (repeatable) [env: BACKUP_ENCRYPT_TO]
+    #[arg(long, value_name = "RECIPIENT")]
+    pub(crate) encrypt_to: Vec<String>,
+    #[command(flatten)]
+    pub(crate) databases: DatabasesArgs,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
 }

@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Parser};
 
-use super::ClassArgs;
+use super::{ClassArgs, DrillModeArgs};
 
 /// Makes a backup of the database of DATABASE_URL, as `pgkeep backup` does.
 #[derive(Debug, Parser)]
@@ -58,4 +58,39 @@ pub(crate) struct RestoreDatabase {
     /// Tell the details too
     #[arg(long)]
     pub(crate) verbose: bool,
+}
+
+/// Tries backup and restore out and writes a report to test-results/, as `pgkeep drill` does.
+#[derive(Debug, Parser)]
+#[command(name = "test-backup-restore", version, max_term_width = 100)]
+pub(crate) struct TestBackupRestore {
+    #[command(flatten)]
+    pub(crate) mode: DrillModeArgs,
+}
+
+/// Sets up alarms, a dashboard and messages for the database of DATABASE_URL, as `pgkeep monitor` does.
+#[derive(Debug, Parser)]
+#[command(
+    name = "setup-backup-monitoring",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    group = ArgGroup::new("what").required(true).args(["install", "test", "remove"])
+)]
+pub(crate) struct SetupBackupMonitoring {
+    /// Make a topic, a subscription, alarms and a dashboard
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// Subscribe this address
+    #[arg(long, value_name = "ADDRESS", requires = "install")]
+    pub(crate) email: Option<String>,
+    /// Use this topic; make none
+    #[arg(long, value_name = "ARN", requires = "install")]
+    pub(crate) sns_topic: Option<String>,
+    /// Send a metric and a message, and say who has confirmed
+    #[arg(long)]
+    pub(crate) test: bool,
+    /// Remove exactly what --install made
+    #[arg(long)]
+    pub(crate) remove: bool,
 }

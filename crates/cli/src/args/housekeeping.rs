@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args};
 use clap_complete::Shell;
 use pgkeep_core::{BackupClass, VerifyDepth};
 
+use super::DatabasesArgs;
 use super::restore::class;
 
 /// List the backups of this database, newest first.
@@ -17,6 +18,8 @@ pub(crate) struct ListArgs {
     /// No more than N
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+    #[command(flatten)]
+    pub(crate) databases: DatabasesArgs,
 }
 
 /// Show one backup: what it is, its copies, its proofs, its biggest tables.
@@ -32,6 +35,8 @@ pub(crate) struct ShowArgs {
     /// Every table, not only the biggest
     #[arg(long)]
     pub(crate) tables: bool,
+    #[command(flatten)]
+    pub(crate) keys: IdentityArgs,
 }
 
 /// Verify stored backups and write a proof of it beside each copy.
@@ -49,6 +54,11 @@ pub(crate) struct VerifyArgs {
     pub(crate) latest: bool,
     #[command(flatten)]
     pub(crate) depth: DepthArgs,
+    #[command(flatten)]
+    pub(crate) keys: IdentityArgs,
+    /// Every [[database]] of the config file, one after the other
+    #[arg(long)]
+    pub(crate) all_databases: bool,
 }
 
 /// How deep a verification goes.
@@ -88,6 +98,8 @@ pub(crate) struct PruneArgs {
     /// Longest wait for another run to end, such as 30m [env: BACKUP_WAIT]
     #[arg(long, value_name = "DURATION")]
     pub(crate) wait: Option<String>,
+    #[command(flatten)]
+    pub(crate) databases: DatabasesArgs,
 }
 
 /// Give a foreign archive (pg_dump -Fc, plain or compressed) a meta, so that it counts as a backup.
@@ -119,6 +131,8 @@ pub(crate) struct ExportArgs {
     /// The file to write; - is stdout
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub(crate) to: PathBuf,
+    #[command(flatten)]
+    pub(crate) keys: IdentityArgs,
 }
 
 /// Break the lock of a run that is gone. Explains before it does.
@@ -143,6 +157,24 @@ pub(crate) struct DemoArgs {
     /// Where initdb and postgres are [default: the newest version found]
     #[arg(long, value_name = "DIR")]
     pub(crate) bin_dir: Option<PathBuf>,
+}
+
+/// Make a key for encrypted backups: the public half encrypts (BACKUP_ENCRYPT_TO), the secret half opens.
+///
+/// The file is one of age's: `age -d -i FILE` opens what was encrypted to it.
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    /// The file to write, readable by you alone; never overwritten [default: stdout]
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+/// Keys of encrypted backups.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct IdentityArgs {
+    /// A file with a secret key of encrypted backups, as `pgkeep keygen` and `age-keygen` write it (repeatable) [env: BACKUP_IDENTITY_FILE]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
 }
 
 /// Print shell completions.

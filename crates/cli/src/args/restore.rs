@@ -3,6 +3,9 @@
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args};
 use pgkeep_core::BackupClass;
+use pgkeep_storage::ThawTier;
+
+use super::IdentityArgs;
 
 /// Restore a backup: into a new database beside the live one, proven, then swapped in by rename.
 ///
@@ -62,6 +65,11 @@ pub(crate) struct RestoreArgs {
     /// Longest wait of the pre-restore backup for another run to end, such as 30m [env: BACKUP_WAIT] [default: 0]
     #[arg(long, value_name = "DURATION")]
     pub(crate) wait: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys: IdentityArgs,
+    /// Bring the backup out of its archive tier first, and wait for it: standard, bulk or expedited
+    #[arg(long, value_name = "TIER", num_args = 0..=1, default_missing_value = "standard", value_parser = thaw_tier)]
+    pub(crate) thaw: Option<ThawTier>,
 }
 
 /// Undo a restore: exchange the database with the one kept from before it.
@@ -84,6 +92,14 @@ pub(crate) struct RollbackArgs {
 /// A class by its word.
 pub(crate) fn class(text: &str) -> Result<BackupClass, String> {
     BackupClass::from_word(text).ok_or_else(|| "expected daily, weekly, monthly or pre-restore".to_owned())
+}
+
+/// How soon something is wanted out of an archive tier.
+fn thaw_tier(text: &str) -> Result<ThawTier, String> {
+    [ThawTier::Standard, ThawTier::Bulk, ThawTier::Expedited]
+        .into_iter()
+        .find(|tier| tier.word() == text)
+        .ok_or_else(|| "expected standard, bulk or expedited; a backup's name goes before --thaw".to_owned())
 }
 
 /// A time as people type it: RFC 3339, or a date with or without a time of day, in UTC.

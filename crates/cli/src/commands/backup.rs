@@ -1,5 +1,6 @@
 //! `pgkeep backup`, and the drop-in `backup-database`.
 
+mod due;
 mod narrator;
 
 use std::sync::Arc;
@@ -14,23 +15,43 @@ use serde_json::json;
 use super::{Context, Done, prune};
 use crate::args::BackupArgs;
 use crate::failure::{Failure, Result, chain};
+use crate::hooks::Moment;
 use crate::invocation::Program;
 use crate::log::Level;
+use crate::monitoring::Measured;
 use crate::render::{elapsed, json as documents, short_size, size, tables};
 use crate::settings::{DEFAULT_COMPRESSION, DROP_IN_COMPRESSION, LOCAL, Origin, variable};
 use crate::wire::Access;
 use narrator::Narrator;
 
 pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
-    let (reporter, settings) = (&context.reporter, &context.settings);
+    if args.dry_run {
+        return make(context, args).await;
+    }
+    let mut facts = vec![("PGKEEP_CLASS", args.class.class().to_string())];
+    context.hook_before(Moment::BeforeBackup, &facts).await?;
+    let result = make(context, args).await;
+    if let Ok(done) = &result {
+        let id = done.fields.get("backup").and_then(|backup| backup.get("id")).and_then(|id| id.as_str());
+        facts.push(("PGKEEP_BACKUP", id.unwrap_or_default().to_owned()));
+    }
+    context.hook_after(Moment::AfterBackup, &facts, &result).await;
+    result
+}
+
+async fn make(context: &Context, args: &BackupArgs) -> Result<Done> {
+    let reporter = &context.reporter;
     let begun = Instant::now();
     let class = args.class.class();
+    if !due::is_wanted(context, args, class).await? {
+        return Ok(Done::new("", "due", json!(false)));
+    }
     reporter.banner(Level::Info, "Database Backup Started");
     reporter.info(format!("Backup Type: {class}"));
     reporter.info(format!("Timestamp: {}", BackupId::stamp(class, Utc::now())));
 
     let dump = what(context, args)?;
-    let options = options(context, args, class, &dump)?;
+    let options = options(context, args, class, &dump).await?;
     let connection = context.connect_settings()?;
     let access = match (args.dry_run, args.no_upload) {
         (true, _) => Access::Read,
@@ -42,11 +63,6 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
         keeper.destinations.retain(|destination| destination.name == LOCAL);
     }
     let engine = context.engine(connection, dump.selection).await?;
-    for variable in [&variable::NOTIFICATION_EMAIL, &variable::CLOUDWATCH_NAMESPACE] {
-        if let Some(found) = settings.layers.get(variable) {
-            reporter.info(format!("{} has no effect yet: this version sends neither mail nor metrics", found.origin));
-        }
-    }
     reporter.info("Environment validation complete");
 
     let narrator = Arc::new(Narrator::new(Arc::clone(reporter), class));
@@ -62,6 +78,7 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
             "database_bytes": plan.database_bytes,
             "destinations": plan.destinations.iter().map(|(name, location)| json!({"name": name, "location": location})).collect::<Vec<_>>(),
             "retention": documents::plans(&plan.retention),
+            "sweep": documents::sweeps(&plan.sweep),
         });
         return Ok(Done::new(plan_text(&plan), "plan", document).with("dry_run", json!(true)));
     }
@@ -70,20 +87,23 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
     for line in ["Backup Complete".to_owned(), format!("Total Duration: {}", elapsed(begun.elapsed()))] {
         reporter.info(line);
     }
-    Ok(Done::new("", "backup", documents::meta(&report.meta))
+    let measured = Some(Measured::Backup(Arc::clone(&report.meta), report.elapsed));
+    let done = Done { measured, ..Done::new("", "backup", documents::meta(&report.meta)) };
+    Ok(done
         .with("destinations", json!(report.destinations))
         .with("replicated", documents::replicated(&report.replicated))
         .with("pruned", report.pruned.as_ref().map_or(serde_json::Value::Null, documents::prune)))
 }
 
 /// What of the database is dumped, and what `PGDUMP_OPTIONS` says beside that.
-struct Dumped {
-    selection: Selection,
+pub(super) struct Dumped {
+    /// What is dumped.
+    pub(super) selection: Selection,
     jobs: Option<usize>,
     compression: Option<String>,
 }
 
-fn what(context: &Context, args: &BackupArgs) -> Result<Dumped> {
+pub(super) fn what(context: &Context, args: &BackupArgs) -> Result<Dumped> {
     let settings = &context.settings;
     let mut arguments = Vec::new();
     if let Some(found) = settings.layers.get(&variable::PGDUMP_OPTIONS) {
@@ -109,10 +129,18 @@ fn what(context: &Context, args: &BackupArgs) -> Result<Dumped> {
     Ok(dumped)
 }
 
-fn options(context: &Context, args: &BackupArgs, class: BackupClass, dump: &Dumped) -> Result<BackupOptions> {
+pub(super) async fn options(
+    context: &Context,
+    args: &BackupArgs,
+    class: BackupClass,
+    dump: &Dumped,
+) -> Result<BackupOptions> {
     let settings = &context.settings;
     check_engine(context)?;
-    let default = if context.program == Program::BackupDatabase { DROP_IN_COMPRESSION } else { DEFAULT_COMPRESSION };
+    let default = match context.program {
+        Program::BackupDatabase | Program::TestBackupRestore => DROP_IN_COMPRESSION,
+        _ => DEFAULT_COMPRESSION,
+    };
     let (codec, origin) = match (&settings.compression, &dump.compression) {
         (Some(found), _) => (found.text.clone(), found.origin.to_string()),
         (None, Some(codec)) => (codec.clone(), variable::PGDUMP_OPTIONS.name.to_owned()),
@@ -131,6 +159,7 @@ fn options(context: &Context, args: &BackupArgs, class: BackupClass, dump: &Dump
         policy: settings.prune.then(|| settings.policy.clone()),
         timeout: settings.timeout,
         role_passwords: settings.role_passwords,
+        encryption: context.recipients().await?,
         ..BackupOptions::new(class, compression.codec())
     })
 }
@@ -170,6 +199,9 @@ fn tell(context: &Context, report: &BackupReport, narrator: &Narrator) {
         size(meta.plain.bytes),
         meta.compression
     ));
+    if let Some(encryption) = &meta.encryption {
+        reporter.info(format!("Encrypted to: {}", encryption.recipients.join(", ")));
+    }
     reporter.info(format!("Duration: {}", elapsed(report.elapsed)));
     let uploaded = stored.iter().any(|destination| destination.name != LOCAL);
     if uploaded {
@@ -199,6 +231,6 @@ fn plan_text(plan: &BackupPlan) -> String {
     facts.extend(plan.destinations.iter().map(|(name, location)| ("would store", format!("at {name}: {location}"))));
     let text = tables::facts(facts);
     let removals: usize = plan.retention.iter().map(|(_, retention)| retention.removals().count()).sum();
-    let retention = prune::text(&plan.retention);
-    format!("{text}\nretention would remove {removals}:\n{retention}\nnothing was written (--dry-run)\n")
+    let (retention, sweep) = (prune::text(&plan.retention), prune::sweep_text(&plan.sweep));
+    format!("{text}\nretention would remove {removals}:\n{retention}{sweep}\nnothing was written (--dry-run)\n")
 }

@@ -1,6 +1,5 @@
 //! `pgkeep demo`: the whole story on a throw-away server, told by the real commands.
 
-mod cluster;
 mod sample;
 
 use std::path::Path;
@@ -8,20 +7,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgkeep_core::VerifyDepth;
-use pgkeep_dump::ConnectSettings;
+use pgkeep_dump::{ConnectSettings, Connection, SessionSettings};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Done;
-use crate::args::{BackupArgs, Command, DemoArgs, ExportArgs, GlobalArgs, ListArgs, RestoreArgs, VerifyArgs};
+use super::cluster::{Cluster, Purpose};
+use crate::args::{
+    BackupArgs, Command, DemoArgs, ExportArgs, GlobalArgs, IdentityArgs, ListArgs, RestoreArgs, VerifyArgs,
+};
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::invocation::{Invocation, Program};
 use crate::render::{elapsed, size, tables};
 use crate::reporter::Reporter;
 use crate::surroundings::Surroundings;
-use cluster::Cluster;
-use sample::Census;
+use sample::{Census, Text};
 
 /// The sample database's name.
 const DATABASE: &str = "demo";
@@ -36,14 +37,14 @@ pub(super) async fn run(
     if !(args.scale > 0.0 && args.scale <= 1_000.0) {
         return Err(Failure::settings("--scale is a number above 0, up to 1000"));
     }
-    let cluster = Cluster::start(args.bin_dir.as_deref(), surroundings, reporter, cancel).await?;
+    let cluster = Cluster::start(Purpose::Demo, args.bin_dir.as_deref(), surroundings, reporter, cancel).await?;
     let demo = Demo { args, globals, surroundings, reporter, cancel, cluster: &cluster };
     let told = tokio::select! {
         told = demo.tell() => told,
         () = cancel.cancelled() => Err(Failure::new(Code::Interrupted, "interrupted")),
     };
     if args.keep {
-        reporter.show(&cluster.how_to_go_on());
+        reporter.show(&how_to_go_on(&cluster));
         cluster.leave();
     } else {
         cluster.remove(reporter).await;
@@ -67,8 +68,12 @@ impl Demo<'_> {
         self.chapter(1, "a sample database");
         let began = Instant::now();
         let database = self.database()?;
+        let mut server = Connection::connect(&database.with_database("postgres"), SessionSettings::Admin).await?;
+        server.execute(format!("CREATE DATABASE {DATABASE}")).await?;
+        server.close().await?;
         sample::fill(&database, self.args.scale, self.reporter).await?;
         let before = sample::census(&database).await?;
+        let text_before = self.text().await?;
         report.push((
             "sample database",
             format!(
@@ -114,6 +119,9 @@ impl Demo<'_> {
         let equal = before.compare(&after);
         let all = before.tables.len();
         report.push(("equal tables", format!("{} of {all}", equal.len())));
+        let text_after = self.text().await?;
+        let text_verdict = if text_before == text_after { "equal" } else { "DIFFERENT" };
+        report.push(("pg_dump text", format!("{text_verdict}, {} lines", text_after.lines)));
         self.reporter.show(&census_table(&before, &after));
 
         let text =
@@ -123,13 +131,20 @@ impl Demo<'_> {
         let mut done = Done::new(text, "demo", serde_json::Value::Object(facts))
             .with("equal_tables", json!(equal))
             .with("tables", json!(all));
-        if equal.len() == all && after.tables.len() == all {
+        if equal.len() == all && after.tables.len() == all && text_before == text_after {
             done.text.push_str("Everything came back as it was.\n");
         } else {
-            done.failure =
-                Some(Failure::new(Code::ProofFailed, format!("{} of {all} tables came back equal", equal.len())));
+            done.failure = Some(Failure::new(
+                Code::ProofFailed,
+                format!("{} of {all} tables came back equal; pg_dump's text is {text_verdict}", equal.len()),
+            ));
         }
         Ok(done)
+    }
+
+    /// What stock `pg_dump` says of the database: its definitions and its rows.
+    async fn text(&self) -> Result<Text> {
+        Text::of(self.cluster.bin_dir(), &self.cluster.url(DATABASE)).await
     }
 
     fn chapter(&self, number: u32, title: &str) {
@@ -170,7 +185,13 @@ impl Demo<'_> {
     /// Exports the backup and has it listed by `pg_restore`.
     async fn stock_tool(&self, name: &str) -> Result<usize> {
         let file = self.cluster.folder().join("export.dump");
-        let export = ExportArgs { backup: Some(name.to_owned()), latest: false, table: Vec::new(), to: file.clone() };
+        let export = ExportArgs {
+            backup: Some(name.to_owned()),
+            latest: false,
+            table: Vec::new(),
+            to: file.clone(),
+            keys: IdentityArgs::default(),
+        };
         self.command(&format!("export {name} --to export.dump"), Command::Export(export)).await?;
         self.reporter.show("$ pg_restore --list export.dump | wc -l\n");
         let output = tokio::process::Command::new(self.cluster.bin_dir().join("pg_restore"))
@@ -189,6 +210,16 @@ impl Demo<'_> {
         self.reporter.show(&format!("{entries}\n"));
         Ok(entries)
     }
+}
+
+/// How to use what was left.
+fn how_to_go_on(cluster: &Cluster) -> String {
+    let folder = cluster.folder().display();
+    format!(
+        "\nThe server goes on:\n  export DATABASE_URL='{}' BACKUP_DIR={folder}/backups LOG_FILE={folder}/backups.log\n  \
+         pgkeep list\nTo end it: kill -INT $(head -1 {folder}/data/postmaster.pid) && rm -r {folder}\n",
+        cluster.url(DATABASE)
+    )
 }
 
 fn remove(file: &Path) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use super::pick::Chosen;
-use super::{Context, Done};
+use super::{Context, Done, thaw};
 use crate::args::{ExportArgs, OutputFormat};
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
@@ -21,6 +21,8 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Done> {
         return Err(Failure::new(Code::Usage, message).hint("pass --to FILE"));
     }
     let chosen = context.choose(args.backup.as_deref(), None, None, Access::Read).await?;
+    let chosen = chosen.with_keys(context).await?;
+    thaw::ensure_readable(context, &chosen.keeper, &chosen.source()?, None).await?;
     let options =
         ExportOptions { tables: (!args.table.is_empty()).then(|| args.table.clone()), jobs: context.settings.jobs };
     let report = if to_stdout {

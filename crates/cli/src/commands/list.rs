@@ -1,14 +1,14 @@
 //! `pgkeep list`, and the drop-in's `--list-backups`.
 
 use chrono::Utc;
-use pgkeep_core::{Catalog, CatalogEntry, ProofOutcome};
+use pgkeep_core::{Adoptable, Catalog, CatalogEntry, ProofOutcome};
 use serde_json::{Value, json};
 
 use super::{Context, Done};
 use crate::args::ListArgs;
 use crate::failure::Result;
 use crate::invocation::Program;
-use crate::render::{age, json as documents, short_size, tables};
+use crate::render::{age, count, json as documents, short_size, tables};
 use crate::wire::Access;
 
 pub(super) async fn run(context: &Context, args: &ListArgs) -> Result<Done> {
@@ -25,13 +25,26 @@ pub(super) async fn run(context: &Context, args: &ListArgs) -> Result<Done> {
         context.reporter.info(format!("{others} backups of another database, taken over here, are not listed"));
     }
     let backups: Vec<Value> = entries.iter().map(|entry| documents::backup(entry)).collect();
-    let text = if context.program == Program::RestoreDatabase { drop_in_list(&entries) } else { table(&entries) };
+    let adoptable = &catalog.adoptable;
+    let text = if context.program == Program::RestoreDatabase {
+        drop_in_list(&entries)
+    } else {
+        format!("{}{}", table(&entries), adoptable_table(adoptable))
+    };
+    if let Some(newest) = adoptable.first() {
+        let of = count(adoptable.len() as u64, "archive");
+        context.reporter.info(format!(
+            "{of} without a meta of pgkeep, left alone and not listed as backups, {} the newest: `pgkeep adopt` makes \
+             backups of them, restore takes them by path or URL",
+            newest.key
+        ));
+    }
     if entries.is_empty() {
         let places: Vec<_> =
             keeper.destinations.iter().map(|destination| destination.storage.location().to_string()).collect();
         context.reporter.info(format!("no backups at {}", places.join(", ")));
     }
-    Ok(Done::new(text, "backups", json!(backups)))
+    Ok(Done::new(text, "backups", json!(backups)).with("adoptable", json!(adoptable)))
 }
 
 /// Date, time, size, name: the fourth field is the name, which runbooks cut out.
@@ -67,6 +80,18 @@ fn table(entries: &[&CatalogEntry]) -> String {
         ]
     });
     tables::table(["NAME", "SNAPSHOT (UTC)", "AGE", "SIZE", "CODEC", "WHERE", "PROOF"], &[2, 3], rows)
+}
+
+/// What could become a backup; nothing where there is nothing.
+fn adoptable_table(archives: &[Adoptable]) -> String {
+    if archives.is_empty() {
+        return String::new();
+    }
+    let rows = archives.iter().map(|archive| {
+        let written = archive.modified.format("%Y-%m-%d %H:%M:%S").to_string();
+        [archive.key.to_string(), written, short_size(archive.stored_bytes), archive.destination.clone()]
+    });
+    format!("\n{}", tables::table(["ADOPTABLE", "WRITTEN (UTC)", "SIZE", "WHERE"], &[2], rows))
 }
 
 /// The names of the places that have a copy; a copy that is not whole is marked.

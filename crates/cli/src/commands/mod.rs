@@ -2,16 +2,26 @@
 
 mod adopt;
 mod backup;
+mod check;
+mod cluster;
 mod completions;
 mod demo;
+mod drill;
+mod every;
 mod export;
+mod init;
+mod keygen;
 mod list;
 mod man;
+mod monitor;
 mod pick;
 mod prune;
 mod restore;
 mod rollback;
+mod schedule;
 mod show;
+mod status;
+mod thaw;
 mod unlock;
 mod verify;
 
@@ -21,9 +31,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Command, GlobalArgs};
+use crate::args::{Command, GlobalArgs, IdentityArgs, ScheduleAction, ScheduleArgs};
 use crate::failure::{Failure, Result};
+use crate::hint::Code;
 use crate::invocation::{Invocation, Program};
+use crate::monitoring::{Aftermath, Measured};
 use crate::reporter::Reporter;
 use crate::settings::{DEFAULT_LOG_FILE, FlagValue, Notice, Settings, variable};
 use crate::surroundings::Surroundings;
@@ -37,6 +49,8 @@ pub(crate) struct Done {
     pub(crate) fields: Map<String, Value>,
     /// It did its work, and what it found is a failure (damage).
     pub(crate) failure: Option<Failure>,
+    /// What the run measured, for whoever counts.
+    pub(crate) measured: Option<Measured>,
     /// stdout holds what was asked for itself: no document is added.
     pub(crate) raw: bool,
 }
@@ -78,9 +92,12 @@ pub(crate) struct Context {
 
 /// Which log file a command writes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Log {
+pub(crate) enum Log {
+    /// None.
     None,
+    /// That of backups.
     Backups,
+    /// That of restores.
     Restores,
 }
 
@@ -91,15 +108,30 @@ pub(crate) async fn run(
     reporter: Arc<Reporter>,
     cancel: CancellationToken,
 ) -> Result<Done> {
-    let Invocation { program, globals, command } = invocation;
-    match &command {
-        Command::Completions(args) => return Ok(completions::run(args)),
-        Command::Man(args) => return man::run(args),
-        Command::Demo(args) => return demo::run(args, &globals, &surroundings, &reporter, &cancel).await,
-        _ => {}
+    let globals = &invocation.globals;
+    match &invocation.command {
+        Command::Completions(args) => Ok(completions::run(args)),
+        Command::Man(args) => man::run(args),
+        Command::Demo(args) => demo::run(args, globals, &surroundings, &reporter, &cancel).await,
+        Command::Init(args) => init::run(args, &surroundings, &reporter, &cancel).await,
+        Command::Keygen(args) => keygen::run(args, globals, &surroundings, &reporter),
+        command if command.all_databases() => every::run(&invocation, &surroundings, &reporter, &cancel).await,
+        command => Box::pin(one(invocation.program, globals.clone(), command, &surroundings, &reporter, &cancel)).await,
     }
-    let log = log_of(program, &command);
-    let settings = Settings::read(flags(&command), &globals, &surroundings).inspect_err(|failure| {
+}
+
+/// Runs one command for one database.
+async fn one(
+    program: Program,
+    globals: GlobalArgs,
+    command: &Command,
+    surroundings: &Surroundings,
+    reporter: &Arc<Reporter>,
+    cancel: &CancellationToken,
+) -> Result<Done> {
+    let (surroundings, reporter, cancel) = (surroundings.clone(), Arc::clone(reporter), cancel.clone());
+    let log = log_of(program, command);
+    let settings = Settings::read(flags(command), &globals, &surroundings).inspect_err(|failure| {
         // The settings name the log, so a failure to read them goes to wherever it would be without them.
         if log != Log::None {
             let path = surroundings.variable(variable::LOG_FILE.name).unwrap_or(DEFAULT_LOG_FILE).to_owned();
@@ -110,24 +142,43 @@ pub(crate) async fn run(
     open_log(log, &settings, &surroundings, &reporter);
     for notice in &settings.layers.notices {
         match notice {
-            Notice::Info(message) => reporter.detail(message),
+            Notice::Info(message) => reporter.note(message),
             Notice::Warning(message) => reporter.warn(message),
         }
     }
     let context = Context { program, globals, surroundings, settings, reporter, cancel };
+    let aftermath = Aftermath::begin(&context, command).await;
+    let result = Box::pin(dispatch(&context, command)).await;
+    Box::pin(aftermath.end(&context, &result)).await;
+    result
+}
+
+async fn dispatch(context: &Context, command: &Command) -> Result<Done> {
     match command {
-        Command::Backup(args) => backup::run(&context, &args).await,
-        Command::Restore(args) => Box::pin(restore::run(&context, &args)).await,
-        Command::Rollback(args) => rollback::run(&context, &args).await,
-        Command::List(args) => list::run(&context, &args).await,
-        Command::Show(args) => show::run(&context, &args).await,
-        Command::Verify(args) => verify::run(&context, &args).await,
-        Command::Prune(args) => prune::run(&context, &args).await,
-        Command::Adopt(args) => adopt::run(&context, &args).await,
-        Command::Export(args) => export::run(&context, &args).await,
-        Command::Unlock(args) => unlock::run(&context, &args).await,
-        Command::Demo(_) | Command::Completions(_) | Command::Man(_) => Ok(Done::default()),
+        Command::Backup(args) => backup::run(context, args).await,
+        Command::Restore(args) => Box::pin(restore::run(context, args)).await,
+        Command::Rollback(args) => rollback::run(context, args).await,
+        Command::List(args) => list::run(context, args).await,
+        Command::Show(args) => show::run(context, args).await,
+        Command::Verify(args) => verify::run(context, args).await,
+        Command::Prune(args) => prune::run(context, args).await,
+        Command::Drill(args) => Box::pin(drill::run(context, args)).await,
+        Command::Status(args) => Box::pin(status::run(context, args)).await,
+        Command::Adopt(args) => adopt::run(context, args).await,
+        Command::Export(args) => export::run(context, args).await,
+        Command::Schedule(args) => schedule::run(context, args).await,
+        Command::Unlock(args) => unlock::run(context, args).await,
+        Command::Monitor(args) => monitor::run(context, args).await,
+        Command::Check(args) => Box::pin(check::run(context, args)).await,
+        Command::Init(_) | Command::Keygen(_) | Command::Demo(_) | Command::Completions(_) | Command::Man(_) => {
+            Ok(Done::default())
+        }
     }
+}
+
+/// The failure of a run that was told to end.
+fn interrupted() -> Failure {
+    Failure::new(Code::Interrupted, "interrupted")
 }
 
 /// The flags that stand for settings.
@@ -135,6 +186,11 @@ fn flags(command: &Command) -> Vec<FlagValue> {
     let flag = |variable, flag, value: &Option<String>| value.clone().map(|value| FlagValue(variable, flag, value));
     let set = |variable, flag, set: bool, value: &str| set.then(|| FlagValue(variable, flag, value.to_owned()));
     let wait = |value| flag(&variable::WAIT, "--wait", value);
+    // Several keys are several files, as in PATH.
+    let keys = |keys: &IdentityArgs| {
+        let paths: Vec<_> = keys.identity.iter().map(|path| path.to_string_lossy()).collect();
+        set(&variable::IDENTITY_FILE, "--identity", !paths.is_empty(), &paths.join(":"))
+    };
     let flags = match command {
         Command::Backup(args) => vec![
             flag(&variable::JOBS, "--jobs", &args.jobs),
@@ -143,10 +199,31 @@ fn flags(command: &Command) -> Vec<FlagValue> {
             flag(&variable::TIMEOUT, "--timeout", &args.timeout),
             set(&variable::PRUNE, "--no-prune", args.no_prune, "false"),
             set(&variable::ROLE_PASSWORDS, "--role-passwords", args.role_passwords, "true"),
+            set(&variable::ENCRYPT_TO, "--encrypt-to", !args.encrypt_to.is_empty(), &args.encrypt_to.join(",")),
             wait(&args.wait),
         ],
-        Command::Restore(args) => vec![flag(&variable::JOBS, "--jobs", &args.jobs), wait(&args.wait)],
+        Command::Restore(args) => {
+            vec![flag(&variable::JOBS, "--jobs", &args.jobs), wait(&args.wait), keys(&args.keys)]
+        }
+        Command::Verify(args) => vec![keys(&args.keys)],
+        Command::Export(args) => vec![keys(&args.keys)],
+        Command::Show(args) => vec![keys(&args.keys)],
         Command::Prune(args) => vec![wait(&args.wait)],
+        Command::Drill(args) => vec![
+            flag(&variable::JOBS, "--jobs", &args.jobs),
+            flag(&variable::DRILL_SERVER, "--server", &args.server),
+            flag(&variable::DRILL_RESULTS, "--results", &args.results),
+            wait(&args.wait),
+            keys(&args.keys),
+        ],
+        Command::Schedule(ScheduleArgs { action: ScheduleAction::Install(args) }) => vec![
+            flag(&variable::SCHEDULE_DAILY, "--daily", &args.daily),
+            flag(&variable::SCHEDULE_WEEKLY, "--weekly", &args.weekly),
+            flag(&variable::SCHEDULE_MONTHLY, "--monthly", &args.monthly),
+            flag(&variable::SCHEDULE_VERIFY, "--verify", &args.verify),
+            flag(&variable::SCHEDULE_DRILL, "--drill", &args.drill),
+            flag(&variable::SCHEDULE_JITTER, "--jitter", &args.jitter),
+        ],
         _ => Vec::new(),
     };
     flags.into_iter().flatten().collect()
@@ -160,14 +237,18 @@ fn log_of(program: Program, command: &Command) -> Log {
         Command::Prune(args) if args.dry_run => Log::None,
         Command::Restore(_) | Command::Rollback(_) => Log::Restores,
         Command::Verify(_) if program == Program::RestoreDatabase => Log::Restores,
-        Command::Backup(_) | Command::Verify(_) | Command::Prune(_) | Command::Adopt(_) | Command::Unlock(_) => {
-            Log::Backups
-        }
+        Command::Backup(_)
+        | Command::Verify(_)
+        | Command::Prune(_)
+        | Command::Drill(_)
+        | Command::Adopt(_)
+        | Command::Unlock(_) => Log::Backups,
         _ => Log::None,
     }
 }
 
-fn log_path(log_file: &str, log: Log) -> PathBuf {
+/// The file of a log.
+pub(crate) fn log_path(log_file: &str, log: Log) -> PathBuf {
     match log {
         Log::Restores => Path::new(log_file).with_file_name("restores.log"),
         _ => PathBuf::from(log_file),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use pgkeep_core::{BackupClass, BackupSource, Catalog, CatalogEntry, Destination, Keeper, Layout, Pick};
+use pgkeep_core::{BackupClass, BackupSource, Catalog, CatalogEntry, Destination, Keeper, Layout, PASSPHRASE, Pick};
 use pgkeep_storage::{Key, Storage, StorageExt};
 
 use super::Context;
@@ -38,6 +38,22 @@ impl Chosen {
             Backup::Catalogued(entry) => Some(entry),
             Backup::Foreign(_) => None,
         }
+    }
+
+    /// The same with the keys that open it, as far as they were given.
+    pub(super) async fn with_keys(mut self, context: &Context) -> Result<Self> {
+        match &mut self.backup {
+            Backup::Catalogued(entry) => {
+                if let Some(encryption) = &entry.meta.encryption {
+                    self.keeper.identities = context.identities(&encryption.recipients).await?;
+                }
+            }
+            Backup::Foreign(source) if source.key.name().ends_with(".age") => {
+                *source = source.clone().with_identities(&context.identities(&[PASSPHRASE.to_owned()]).await?);
+            }
+            Backup::Foreign(_) => {}
+        }
+        Ok(self)
     }
 
     /// The copy that is read.
@@ -76,7 +92,8 @@ impl Context {
                 let keeper = self.keeper(access).await?;
                 let catalog = Catalog::load(&keeper).await?;
                 self.tell_of(&catalog);
-                let entry = catalog.pick(&pick_of(name, class, before))?.clone();
+                let mut entry = catalog.pick(&pick_of(name, class, before))?.clone();
+                keeper.look_up_classes(&mut entry).await;
                 if name.is_none() {
                     self.tell_of_passed_over(&catalog, &entry, class, before);
                 }
@@ -160,7 +177,7 @@ impl Context {
         }
     }
 
-    /// Tells of newer backups that were not taken because no copy of them is good.
+    /// Tells of newer backups that were not taken because no copy of them is good, or because they hold a part only.
     fn tell_of_passed_over(
         &self,
         catalog: &Catalog,
@@ -172,9 +189,19 @@ impl Context {
         for entry in newer {
             let meta = &entry.meta;
             let fits = class.map_or(meta.backup_type != BackupClass::PreRestore, |class| meta.backup_type == class);
-            if fits && before.is_none_or(|time| meta.snapshot_time <= time) && !entry.good() {
+            if !fits || before.is_some_and(|time| meta.snapshot_time > time) {
+                continue;
+            }
+            if !entry.good() {
                 let message = format!("{} is newer, but no copy of it is good: {} is taken", meta.id, chosen.meta.id);
                 self.reporter.warn(message);
+            } else if !meta.is_whole() {
+                self.reporter.info(format!(
+                    "{} is newer, but holds a part of the database only ({}): {} is taken",
+                    meta.id,
+                    meta.selection.join(" "),
+                    chosen.meta.id
+                ));
             }
         }
     }

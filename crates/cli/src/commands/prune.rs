@@ -1,6 +1,6 @@
 //! `pgkeep prune`.
 
-use pgkeep_core::{Catalog, LockOptions, PruneOptions, Reason, RetentionPlan};
+use pgkeep_core::{Catalog, LockOptions, PruneOptions, Reason, RetentionPlan, SweepPlan};
 use serde_json::json;
 
 use super::{Context, Done};
@@ -16,7 +16,11 @@ pub(super) async fn run(context: &Context, args: &PruneArgs) -> Result<Done> {
         let catalog = Catalog::load(&keeper).await?;
         context.tell_of(&catalog);
         let plans = keeper.plan_prune(&catalog, &settings.policy);
-        return Ok(Done::new(text(&plans), "plans", documents::plans(&plans)).with("dry_run", json!(true)));
+        let sweeps = keeper.plan_sweep(&catalog).await;
+        let text = format!("{}{}", text(&plans), sweep_text(&sweeps));
+        return Ok(Done::new(text, "plans", documents::plans(&plans))
+            .with("sweep", documents::sweeps(&sweeps))
+            .with("dry_run", json!(true)));
     }
     let keeper = context.keeper(Access::Write).await?;
     let lock = LockOptions { wait: settings.wait, ..LockOptions::new("prune") };
@@ -52,11 +56,30 @@ pub(super) fn text(plans: &[(String, RetentionPlan)]) -> String {
     if rows.is_empty() { String::new() } else { tables::table(["WHERE", "NAME", "PLAN", "WHY"], &[], rows) }
 }
 
+/// What interrupted runs left and would be swept; nothing where there is nothing.
+pub(super) fn sweep_text(sweeps: &[SweepPlan]) -> String {
+    let rows = sweeps.iter().flat_map(|plan| {
+        plan.leftovers.iter().map(|leftover| {
+            let what = leftover.bytes.map_or_else(|| "never finished".to_owned(), size);
+            [plan.destination.clone(), leftover.key.clone(), what]
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nleft by interrupted runs, would be swept:\n{}",
+        tables::table(["WHERE", "LEFT OVER", "SIZE"], &[2], rows)
+    )
+}
+
 fn why(reason: &Reason) -> String {
     match reason {
         Reason::Young => "younger than its class is kept".to_owned(),
         Reason::Among(count) => format!("among the last {count} good ones of its class"),
         Reason::NewestGood => "the newest good backup".to_owned(),
+        Reason::NewestPart => "the newest good backup of a part".to_owned(),
         Reason::NewestProven => "the newest proven backup".to_owned(),
         Reason::Future => "its time is in the future".to_owned(),
         Reason::NoRule => "no rule for its class".to_owned(),

@@ -12,17 +12,19 @@ use pgkeep_core::{
 };
 use pgkeep_dump::{ConnectSettings, Selection};
 use pgkeep_metrics::{Event, Observer};
-use pgkeep_restore::{RestorePlan, RestoreReport, RestoreRequest, Restorer, Snapshot, TableName, Target};
+use pgkeep_restore::{Method, RestorePlan, RestoreRequest, Restorer, Snapshot, TableName, Target};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::pick::Chosen;
-use super::{Context, Done};
+use super::{Context, Done, thaw};
 use crate::args::RestoreArgs;
 use crate::failure::{Failure, Result, chain};
 use crate::hint::Code;
+use crate::hooks::Moment;
 use crate::log::Level;
+use crate::monitoring::Measured;
 use crate::render::elapsed;
 use crate::settings::{DEFAULT_COMPRESSION, variable};
 use crate::wire::{Access, TOOL_VERSION};
@@ -31,6 +33,20 @@ use crate::wire::{Access, TOOL_VERSION};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
+    let mut begun = None;
+    let result = Box::pin(restore(context, args, &mut begun)).await;
+    if let Some(facts) = begun {
+        context.hook_after(Moment::AfterRestore, &facts, &result).await;
+    }
+    result
+}
+
+/// `begun`, once the hook before it has run, is what the one after it is told.
+async fn restore(
+    context: &Context,
+    args: &RestoreArgs,
+    begun: &mut Option<Vec<(&'static str, String)>>,
+) -> Result<Done> {
     let reporter = &context.reporter;
     reporter.banner(Level::Info, "Database Restore Started");
     let settings = context.connect_settings()?;
@@ -40,28 +56,22 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
     let chosen = choose(context, args).await?;
     let source = chosen.source()?;
     told::backup(context, &chosen, &source);
+    thaw::ensure_readable(context, &chosen.keeper, &source, args.thaw.filter(|_| !args.dry_run)).await?;
 
     // 2: the plan
     let repository = context.keeper(access).await;
     let journal =
         repository.as_ref().ok().and_then(|keeper| keeper.destinations.first()).map(|first| Arc::clone(&first.storage));
     let narrator = Arc::new(told::Narrator(Arc::clone(reporter)));
-    let restorer = Restorer { observer: narrator, ..context.restorer(settings.clone(), journal).await? };
-    let mut request = request(context, args, source)?;
-    if let (Ok(keeper), false) = (&repository, args.in_place)
-        && let Some(source) = keeper.source().await?
+    let mut restorer = Restorer { observer: narrator, ..context.restorer(settings.clone(), journal).await? };
+    let request = request(context, args, source)?;
+    let mut plan = restorer.plan(&request).await?;
+    if !snapshot_is_possible(context, &repository, settings.database(), &mut plan).await
+        && repository.as_ref().is_ok_and(|keeper| keeper.destinations.len() == 1)
     {
-        let target = args.target_db.as_deref().unwrap_or(settings.database());
-        if source.identity.database != target {
-            // Its snapshot has no place among another database's backups; what is there is kept by the swap.
-            reporter.detail(format!(
-                "no pre-restore snapshot of {target}: the repository is that of {}",
-                source.identity.database
-            ));
-            request.skip_snapshot = true;
-        }
+        // A place that can't be read would not take a note either.
+        restorer.journal = None;
     }
-    let plan = restorer.plan(&request).await?;
     for warning in &plan.warnings {
         reporter.warn(warning);
     }
@@ -79,6 +89,10 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
 
     // 3: the question
     confirm(context, args, &plan).await?;
+    let target = args.target_db.as_deref().unwrap_or(settings.database()).to_owned();
+    let facts = vec![("PGKEEP_TARGET_DATABASE", target)];
+    context.hook_before(Moment::BeforeRestore, &facts).await?;
+    *begun = Some(facts);
 
     // 4 to 7: snapshot, load, proof, swap
     let beside = Beside { tasks: TaskTracker::new(), cancel: context.cancel.child_token() };
@@ -101,10 +115,47 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Result<Done> {
     if let Some(entry) = chosen.entry()
         && plan.tables.is_empty()
     {
-        keep_proof(context, &chosen.keeper, entry, &report).await;
+        let findings = report.proof.differences.iter().map(ToString::to_string).collect();
+        keep_proof(context, &chosen.keeper, entry, &plan.backup.place, report.times.total, findings).await;
     }
     told::report(context, &report);
-    Ok(Done::new("", "restore", json!(report)).with("plan", json!(plan)))
+    let measured = Some(Measured::Restore(report.times.total));
+    Ok(Done { measured, ..Done::new("", "restore", json!(report)) }.with("plan", json!(plan)))
+}
+
+/// Leaves the snapshot out of the plan where the repository has no place for it. False if the repository can't be read: a
+/// backup that was chosen is restored all the same. In place nothing is done without a snapshot; a swap keeps what is there.
+async fn snapshot_is_possible(
+    context: &Context,
+    repository: &Result<Keeper>,
+    live: &str,
+    plan: &mut RestorePlan,
+) -> bool {
+    if !plan.wants_snapshot || plan.method != Method::Swap {
+        return true;
+    }
+    let source = match repository {
+        Ok(keeper) => keeper.source().await.map_err(|error| chain(&error)),
+        Err(failure) => Err(failure.message.clone()),
+    };
+    let target = &plan.database;
+    let whose = match &source {
+        Ok(Some(source)) => format!("is that of {}", source.identity.database),
+        Ok(None) => format!("will be that of {live}"),
+        Err(reason) => {
+            let kept = plan.kept_as.as_deref().unwrap_or_default();
+            context.reporter.warn(format!("no pre-restore snapshot of {target}, which is kept as {kept}: {reason}"));
+            plan.wants_snapshot = false;
+            return false;
+        }
+    };
+    // Its snapshot has no place among another database's backups, and whoever comes first claims a repository for good.
+    let owner = source.as_ref().ok().and_then(Option::as_ref).map_or(live, |source| &source.identity.database);
+    if owner != target {
+        context.reporter.detail(format!("no pre-restore snapshot of {target}: the repository {whose}"));
+        plan.wants_snapshot = false;
+    }
+    true
 }
 
 async fn choose(context: &Context, args: &RestoreArgs) -> Result<Chosen> {
@@ -117,6 +168,7 @@ async fn choose(context: &Context, args: &RestoreArgs) -> Result<Chosen> {
         context.reporter.info(what);
     }
     let chosen = context.choose(args.backup.as_deref(), args.class, args.before, Access::Read).await?;
+    let chosen = chosen.with_keys(context).await?;
     if args.latest {
         let source = chosen.source()?;
         context.reporter.info(format!("Latest backup: {}/{}", source.storage.location(), source.key));
@@ -188,6 +240,7 @@ impl Beside {
                 ..LockOptions::new("pre-restore backup")
             },
             role_passwords: settings.role_passwords,
+            encryption: context.recipients().await?,
             ..BackupOptions::new(BackupClass::PreRestore, compression.codec())
         };
         let reporter = Arc::clone(&context.reporter);
@@ -226,17 +279,23 @@ impl Observer for Aside {
     }
 }
 
-/// The proof beside the backup. Its failure is a warning.
-async fn keep_proof(context: &Context, keeper: &Keeper, entry: &CatalogEntry, report: &RestoreReport) {
-    let differences = &report.proof.differences;
+/// The proof beside the backup, of the copy at `place`; without findings, a good one. Its failure is a warning.
+pub(super) async fn keep_proof(
+    context: &Context,
+    keeper: &Keeper,
+    entry: &CatalogEntry,
+    place: &str,
+    took: Duration,
+    findings: Vec<String>,
+) {
     let proof = Proof {
         kind: ProofKind::Restore,
-        outcome: if differences.is_empty() { ProofOutcome::Good } else { ProofOutcome::Bad },
+        outcome: if findings.is_empty() { ProofOutcome::Good } else { ProofOutcome::Bad },
         at: chrono::Utc::now(),
-        seconds: report.times.total.as_secs_f64(),
+        seconds: took.as_secs_f64(),
         hostname: context.surroundings.host.clone(),
-        destination: entry.copies.first().map(|copy| copy.name.clone()).unwrap_or_default(),
-        findings: differences.iter().map(ToString::to_string).collect(),
+        destination: place.to_owned(),
+        findings,
         tool_version: TOOL_VERSION.to_owned(),
     };
     if let Err(error) = keeper.store_proof(entry, &proof).await {

@@ -1,6 +1,9 @@
 //! `pgkeep rollback`: the database from before a restore, live again.
 
+use std::sync::Arc;
+
 use pgkeep_restore::RollbackPlan;
+use pgkeep_storage::Storage;
 use serde_json::json;
 
 use super::{Context, Done};
@@ -9,13 +12,15 @@ use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::log::Level;
 use crate::render::{size, tables};
+use crate::wire::Access;
 
 pub(super) async fn run(context: &Context, args: &RollbackArgs) -> Result<Done> {
     let mut settings = context.connect_settings()?;
     if let Some(name) = &args.target_db {
         settings = settings.with_database(name);
     }
-    let restorer = context.restorer(settings, None).await?;
+    let journal = if args.dry_run { None } else { journal(context).await };
+    let restorer = context.restorer(settings, journal).await?;
     let plan = restorer.plan_rollback(args.to.as_deref()).await?;
     for warning in &plan.warnings {
         context.reporter.warn(warning);
@@ -43,6 +48,17 @@ pub(super) async fn run(context: &Context, args: &RollbackArgs) -> Result<Done> 
         context.reporter.info(format!("what was live until now is kept as {kept}"));
     }
     Ok(Done::new("", "rollback", json!(report)))
+}
+
+/// Where a note about the exchange is left: the first place of the repository. A rollback goes on without.
+async fn journal(context: &Context) -> Option<Arc<dyn Storage>> {
+    match context.keeper(Access::Write).await {
+        Ok(keeper) => keeper.destinations.into_iter().next().map(|first| first.storage),
+        Err(failure) => {
+            context.reporter.detail(format!("no note about this rollback is left: {}", failure.message));
+            None
+        }
+    }
 }
 
 fn facts(plan: &RollbackPlan) -> Vec<(&'static str, String)> {

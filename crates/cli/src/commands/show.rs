@@ -1,6 +1,7 @@
 //! `pgkeep show`: one backup in detail.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use chrono::Utc;
 use pgkeep_core::{Catalog, CatalogEntry, EntryMeta, ProofOutcome};
@@ -21,7 +22,14 @@ pub(super) async fn run(context: &Context, args: &ShowArgs) -> Result<Done> {
     let keeper = context.keeper(Access::Read).await?;
     let catalog = Catalog::load(&keeper).await?;
     context.tell_of(&catalog);
-    let entry = catalog.pick(&pick_of(args.backup.as_deref(), None, None))?;
+    let entry = &mut catalog.pick(&pick_of(args.backup.as_deref(), None, None))?.clone();
+    if entry.meta.is_sealed() && context.has_identities() {
+        let recipients = entry.meta.encryption.as_ref().map(|encryption| encryption.recipients.clone());
+        let identities = context.identities(&recipients.unwrap_or_default()).await?;
+        entry.meta = Arc::new(entry.meta.unseal(&identities)?);
+    }
+    keeper.look_up_classes(entry).await;
+    let entry = &*entry;
     let mut biggest: Vec<&EntryMeta> = entry.meta.entries.iter().collect();
     biggest.sort_by_key(|table| std::cmp::Reverse(table.bytes));
     if !args.tables {
@@ -73,17 +81,24 @@ pub(super) fn facts(keeper: &pgkeep_core::Keeper, entry: &CatalogEntry) -> Vec<(
         ("pg_dump", meta.pg_dump_version.clone()),
         (
             "content",
-            format!(
-                "{}, {}, {}",
-                count(meta.entries.len() as u64, "table"),
-                count(rows, "row"),
-                count(meta.large_objects.count, "large object")
-            ),
+            if meta.is_sealed() {
+                "encrypted; with --identity FILE it is shown".to_owned()
+            } else {
+                format!(
+                    "{}, {}, {}",
+                    count(meta.entries.len() as u64, "table"),
+                    count(rows, "row"),
+                    count(meta.large_objects.count, "large object")
+                )
+            },
         ),
         ("stored", format!("{} as {}, sha256 {}", size(meta.stored.bytes), meta.compression, meta.stored.sha256)),
         ("plain", format!("{}, sha256 {}", size(meta.plain.bytes), meta.plain.sha256)),
         ("needs", format!("pg_restore {} or newer", meta.lowest_pg_restore)),
     ];
+    if let Some(encryption) = &meta.encryption {
+        facts.push(("encrypted", format!("to {}", encryption.recipients.join(", "))));
+    }
     if !meta.selection.is_empty() {
         facts.push(("selection", meta.selection.join(" ")));
     }

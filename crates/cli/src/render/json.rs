@@ -1,7 +1,7 @@
 //! The JSON document: one per run, versioned, also on failure.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use pgkeep_core::{CatalogEntry, Proof, PruneReport, ReplicateReport, RetentionPlan};
+use pgkeep_core::{CatalogEntry, Proof, PruneReport, ReplicateReport, RetentionPlan, SweepPlan};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -131,6 +131,9 @@ pub(crate) fn meta(meta: &pgkeep_core::Meta) -> Value {
         "rows": rows,
         "large_objects": meta.large_objects.count,
         "selection": meta.selection,
+        "whole": meta.is_whole(),
+        "encrypted_to": meta.encryption.as_ref().map(|encryption| &encryption.recipients),
+        "sealed": meta.is_sealed(),
         "extensions": meta.extensions.iter().map(|(name, version)| json!({"name": name, "version": version})).collect::<Vec<_>>(),
         "warnings": meta.warnings,
         "tool_version": meta.tool_version,
@@ -141,6 +144,12 @@ pub(crate) fn meta(meta: &pgkeep_core::Meta) -> Value {
 pub(crate) fn plans(plans: &[(String, RetentionPlan)]) -> Value {
     let plan = |(destination, plan): &(String, RetentionPlan)| json!({"destination": destination, "decisions": plan.decisions});
     Value::Array(plans.iter().map(plan).collect())
+}
+
+/// What would be swept at each destination.
+pub(crate) fn sweeps(plans: &[SweepPlan]) -> Value {
+    let plan = |plan: &SweepPlan| json!({"destination": plan.destination, "leftovers": plan.leftovers});
+    Value::Array(plans.iter().filter(|plan| !plan.is_empty()).map(plan).collect())
 }
 
 /// What a prune did.

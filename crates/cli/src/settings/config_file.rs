@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::env_file::distrust;
 use super::variable::{ALL, by_key};
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
@@ -14,6 +15,13 @@ const LOCAL_NAME: &str = "pgkeep.toml";
 /// Keys that one file has once, whatever the number of databases.
 const GLOBAL_ONLY: [&str; 1] = ["log_file"];
 
+/// Names of the places that have settings of their own.
+const RESERVED: [&str; 2] = ["local", "bucket"];
+
+/// What the keys of a `[[destination]]` begin with.
+const OF_DESTINATIONS: [&str; 10] =
+    ["store", "prefix", "storage_class", "sse", "kms_key_id", "s3_addressing", "retention.", "aws.", "gcs.", "azure."];
+
 /// A config file: values by key, for all databases and for each.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConfigFile {
@@ -23,11 +31,27 @@ pub(crate) struct ConfigFile {
     common: BTreeMap<String, String>,
     /// `[[database]]` tables in order: name and values.
     databases: Vec<(String, BTreeMap<String, String>)>,
+    /// `[[destination]]` tables in order: more places for backups.
+    pub(crate) destinations: Vec<OwnValues>,
+}
+
+/// A place for backups beside bucket and local directory.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnValues {
+    /// Its name in logs and reports.
+    pub(crate) name: String,
+    /// Whether a run fails when it does.
+    pub(crate) required: bool,
+    /// Its values, which go before all others.
+    pub(crate) values: BTreeMap<String, String>,
 }
 
 impl ConfigFile {
-    /// Reads the file at `path`.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    /// Reads the file at `path`; refuses one that others could have written, since it can name programs.
+    pub(crate) fn open(path: &Path, uid: u32) -> Result<Self> {
+        if let Some(reason) = std::fs::metadata(path).ok().and_then(|metadata| distrust(&metadata, uid)) {
+            return Err(Failure::new(Code::EnvFileRefused, format!("{} is not read: {reason}", path.display())));
+        }
         let text = std::fs::read_to_string(path).map_err(|error| {
             let failure = Failure::io(format_args!("read {}", path.display()), &error);
             if failure.code == Code::Unexpected { Failure { code: Code::SettingsInvalid, ..failure } } else { failure }
@@ -36,10 +60,10 @@ impl ConfigFile {
     }
 
     /// Reads `pgkeep.toml` in `directory`, else the system's, where there is one.
-    pub(crate) fn find(directory: &Path) -> Result<Option<Self>> {
+    pub(crate) fn find(directory: &Path, uid: u32) -> Result<Option<Self>> {
         for path in [directory.join(LOCAL_NAME), PathBuf::from(SYSTEM_PATH)] {
             if path.is_file() {
-                return Self::open(&path).map(Some);
+                return Self::open(&path, uid).map(Some);
             }
         }
         Ok(None)
@@ -55,11 +79,21 @@ impl ConfigFile {
         let mut file = Self { path: path.to_owned(), ..Self::default() };
         for (key, value) in table {
             if key == "database" {
-                let toml::Value::Array(entries) = value else {
-                    return Err(Failure::settings(format!("{}: database must be [[database]] tables", path.display())));
-                };
-                for entry in entries {
-                    file.databases.push(Self::database(path, entry)?);
+                for (name, entry) in entries(path, &key, value)? {
+                    let (name, values) = Self::database(path, name, entry)?;
+                    if file.database_names().any(|known| known == name) {
+                        return Err(Failure::settings(format!("{}: two databases are called {name}", path.display())));
+                    }
+                    file.databases.push((name, values));
+                }
+            } else if key == "destination" {
+                for (name, entry) in entries(path, &key, value)? {
+                    let destination = Self::destination(path, name, entry)?;
+                    if file.destinations.iter().any(|known| known.name == destination.name) {
+                        let message = format!("{}: two destinations are called {}", path.display(), destination.name);
+                        return Err(Failure::settings(message));
+                    }
+                    file.destinations.push(destination);
                 }
             } else {
                 flatten(path, &key, value, &mut file.common)?;
@@ -68,13 +102,36 @@ impl ConfigFile {
         Ok(file)
     }
 
-    fn database(path: &Path, entry: toml::Value) -> Result<(String, BTreeMap<String, String>)> {
-        let toml::Value::Table(mut entry) = entry else {
-            return Err(Failure::settings(format!("{}: database must be [[database]] tables", path.display())));
+    fn destination(path: &Path, name: Option<String>, mut entry: toml::Table) -> Result<OwnValues> {
+        let name = name_of(path, "destination", name, &mut entry)?;
+        let wrong = |problem: &str| Failure::settings(format!("{}: destination {name}: {problem}", path.display()));
+        if RESERVED.contains(&name.as_str()) {
+            return Err(wrong("that name is taken by bucket or backup_dir"));
+        }
+        let required = match entry.remove("required") {
+            None => true,
+            Some(toml::Value::Boolean(required)) => required,
+            Some(_) => return Err(wrong("required is true or false")),
         };
-        let Some(toml::Value::String(name)) = entry.remove("name") else {
-            return Err(Failure::settings(format!("{}: a [[database]] needs a name", path.display())));
-        };
+        let mut values = BTreeMap::new();
+        for (key, value) in entry {
+            flatten(path, &key, value, &mut values)?;
+        }
+        if let Some(key) = values.keys().find(|key| !OF_DESTINATIONS.iter().any(|own| key.starts_with(own))) {
+            return Err(wrong(&format!("{key} is no key of a destination")));
+        }
+        if !values.contains_key("store") {
+            return Err(wrong("it needs a store: an s3://, gs://, az:// or file:// URL"));
+        }
+        Ok(OwnValues { name, required, values })
+    }
+
+    fn database(
+        path: &Path,
+        name: Option<String>,
+        mut entry: toml::Table,
+    ) -> Result<(String, BTreeMap<String, String>)> {
+        let name = name_of(path, "database", name, &mut entry)?;
         let mut values = BTreeMap::new();
         for (key, value) in entry {
             if GLOBAL_ONLY.contains(&key.as_str()) {
@@ -99,7 +156,8 @@ impl ConfigFile {
             (None, _) => {
                 let names: Vec<_> = self.database_names().collect();
                 let message = format!("{} has several databases: {}", self.path.display(), names.join(", "));
-                return Err(Failure::settings(message).hint("choose one with --database NAME"));
+                return Err(Failure::settings(message)
+                    .hint("choose one with --database NAME, or all of them with --all (backup, list, prune, check)"));
             }
             (Some(name), entries) => {
                 let found = entries.iter().find(|(candidate, _)| candidate == name);
@@ -131,6 +189,40 @@ impl ConfigFile {
     }
 }
 
+/// The name of a `[[kind]]` table, or of a `[kind.NAME]` one.
+fn name_of(path: &Path, kind: &str, name: Option<String>, entry: &mut toml::Table) -> Result<String> {
+    let name = match (name, entry.remove("name")) {
+        (Some(name), None) | (None, Some(toml::Value::String(name))) => name,
+        (Some(_), Some(_)) => {
+            return Err(Failure::settings(format!("{}: [{kind}.NAME] has its name already", path.display())));
+        }
+        (None, _) => return Err(Failure::settings(format!("{}: a [[{kind}]] needs a name", path.display()))),
+    };
+    // It is part of paths and prefixes.
+    let sound = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(sound) {
+        return Err(Failure::settings(format!("{}: {name:?} can't name a {kind}", path.display()))
+            .hint("letters, digits, - and _; what it stands for has keys of its own"));
+    }
+    Ok(name)
+}
+
+/// `[[kind]]` tables, or `[kind.NAME]` ones with their names.
+fn entries(path: &Path, kind: &str, value: toml::Value) -> Result<Vec<(Option<String>, toml::Table)>> {
+    let named = |(name, value)| match value {
+        toml::Value::Table(entry) => Some((name, entry)),
+        _ => None,
+    };
+    let entries: Option<Vec<_>> = match value {
+        toml::Value::Array(entries) => entries.into_iter().map(|entry| named((None, entry))).collect(),
+        toml::Value::Table(entries) => entries.into_iter().map(|(name, entry)| named((Some(name), entry))).collect(),
+        _ => None,
+    };
+    entries.ok_or_else(|| {
+        Failure::settings(format!("{}: {kind} must be [[{kind}]] or [{kind}.NAME] tables", path.display()))
+    })
+}
+
 /// Puts `value` and what is below it into `values` by dotted key; refuses keys that are no setting's.
 fn flatten(path: &Path, key: &str, value: toml::Value, values: &mut BTreeMap<String, String>) -> Result<()> {
     let text = match value {
@@ -150,7 +242,8 @@ fn flatten(path: &Path, key: &str, value: toml::Value, values: &mut BTreeMap<Str
     };
     if by_key(key).is_none() {
         let failure = Failure::new(Code::ConfigUnknownKey, format!("{}: unknown key {key}", path.display()));
-        let known = ALL.iter().map(|variable| variable.key).chain(["database"]).filter(|key| !key.is_empty());
+        let known =
+            ALL.iter().map(|variable| variable.key).chain(["database", "destination"]).filter(|key| !key.is_empty());
         return Err(match closest(key, known) {
             Some(close) => failure.hint(format!("did you mean {close}?")),
             None => failure,
@@ -209,6 +302,61 @@ mod tests {
         assert_eq!(shop["backup_dir"], "/b/shop");
         assert_eq!(file.values(Some("crm")).unwrap()["prefix"], "elsewhere");
         assert_eq!(file.values(Some("shp")).unwrap_err().hint.as_deref(), Some("did you mean shop?"));
+    }
+
+    #[test]
+    fn databases_are_also_tables_by_name() {
+        let file = parse(
+            "[database.shop]\ndatabase_url = 'postgresql:///shop'\n[database.crm.hooks]\nbefore_backup = 'true'\n",
+        )
+        .unwrap();
+        assert_eq!(file.database_names().collect::<Vec<_>>(), ["crm", "shop"]);
+        assert_eq!(file.values(Some("shop")).unwrap()["prefix"], "database-backups/shop");
+        assert_eq!(file.values(Some("crm")).unwrap()["hooks.before_backup"], "true");
+        for wrong in [
+            "[database]\nname = 'shop'\n",
+            "database = 'shop'\n",
+            "[[database]]\njobs = 3\n",
+            "[[database]]\nname = '../x'\n",
+            "[[database]]\nname = 'a'\n[[database]]\nname = 'a'\n",
+            "[database.a]\nname = 'b'\n",
+            "[database.a]\nlog_file = 'b'\n",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn destinations_have_a_few_keys_of_their_own() {
+        let file = parse(
+            "[[destination]]\nname = 'offsite'\nstore = 's3://b/x'\nrequired = false\naws.region = 'eu-west-1'\n\
+             [[destination]]\nname = 'nas'\nstore = 'file:///nas'\n",
+        )
+        .unwrap();
+        assert_eq!(file.destinations.len(), 2);
+        assert!(!file.destinations[0].required && file.destinations[1].required);
+        assert_eq!(file.destinations[0].values["aws.region"], "eu-west-1");
+        for wrong in [
+            "[destination.offsite]\nrequired = true\n",
+            "[destination.offsite]\nstore = 's3://b'\nrequired = 'yes'\n",
+            "[destination.offsite]\nstore = 's3://b'\ndatabase_url = 'x'\n",
+            "[destination.offsite]\nstore = 's3://b'\nbackup_dir = 'x'\n",
+            "[destination.local]\nstore = 's3://b'\n",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_refused() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pgkeep.toml");
+        std::fs::write(&path, "[hooks]\nbefore_backup = '/tmp/evil'\n").unwrap();
+        let uid = std::fs::metadata(&path).unwrap().uid();
+        assert!(ConfigFile::open(&path, uid).is_ok());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(ConfigFile::open(&path, uid).unwrap_err().code, Code::EnvFileRefused);
     }
 
     #[test]

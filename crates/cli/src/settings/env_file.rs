@@ -76,7 +76,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// Why a file with this metadata is not to be trusted by `uid`.
-fn distrust(metadata: &Metadata, uid: u32) -> Option<String> {
+pub(super) fn distrust(metadata: &Metadata, uid: u32) -> Option<String> {
     if metadata.uid() != uid && metadata.uid() != 0 {
         return Some(format!("it belongs to user {}, neither to you nor to root", metadata.uid()));
     }

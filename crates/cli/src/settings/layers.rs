@@ -2,14 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::config_file::ConfigFile;
+use super::config_file::{ConfigFile, OwnValues};
 use super::env_file::EnvFile;
-use super::variable::{CONFIG, Variable};
+use super::variable::{
+    ALL, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, AWS_PROFILE, AWS_SECRET_ACCESS_KEY,
+    AWS_SESSION_TOKEN, BACKUP_DIR, BUCKET, CONFIG, Care, DATABASE_URL, PREFIX, SOURCE_NAME, Variable,
+};
 use crate::args::GlobalArgs;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::surroundings::Surroundings;
+
+/// What tells databases apart: no variable says it for several of them.
+const ONE_FOR_ALL: [&Variable; 2] = [&DATABASE_URL, &SOURCE_NAME];
+/// Places that several databases have parts of.
+const OWN_PLACE: [&Variable; 2] = [&PREFIX, &BACKUP_DIR];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +67,7 @@ impl fmt::Debug for Found {
 pub(crate) struct FlagValue(pub(crate) &'static Variable, pub(crate) &'static str, pub(crate) String);
 
 /// Every source of settings.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Layers {
     flags: Vec<FlagValue>,
     environment: BTreeMap<String, String>,
@@ -67,6 +75,12 @@ pub(crate) struct Layers {
     config: Option<(PathBuf, BTreeMap<String, String>)>,
     /// The `[[database]]` that was chosen.
     pub(crate) database: Option<String>,
+    /// It is one of several.
+    one_of_several: bool,
+    /// More places for backups.
+    pub(crate) destinations: Vec<OwnValues>,
+    /// The one of them whose settings these are.
+    destination: Option<OwnValues>,
     /// Lines for the log about what was read and what was not.
     pub(crate) notices: Vec<Notice>,
 }
@@ -105,33 +119,116 @@ impl Layers {
             layers.notices.extend(file.notices.iter().cloned().map(Notice::Warning));
             layers.env_file = Some(file);
         }
-        let named = globals.config.clone().or_else(|| layers.get(&CONFIG).map(|found| PathBuf::from(found.text)));
-        let config = match named {
-            Some(path) => Some(ConfigFile::open(&path)?),
-            None => ConfigFile::find(&surroundings.directory)?,
-        };
-        match config {
+        match layers.config_file(globals, surroundings)? {
             Some(config) => {
                 layers.notices.push(Notice::Info(format!("Settings from {}", config.path.display())));
+                layers.one_of_several = config.database_names().count() > 1;
+                layers.refuse_one_for_all()?;
                 layers.database = globals.database.clone().or_else(|| {
                     let mut names = config.database_names();
                     names.next().filter(|_| names.next().is_none()).map(str::to_owned)
                 });
                 layers.config = Some((config.path.clone(), config.values(globals.database.as_deref())?));
+                layers.destinations = config.destinations;
             }
             None if globals.database.is_some() => {
-                return Err(crate::failure::Failure::settings(
-                    "--database needs a config file with [[database]] tables",
-                ));
+                return Err(Failure::settings("--database needs a config file with [[database]] tables"));
             }
             None => {}
         }
         Ok(layers)
     }
 
-    /// The value of a setting from the first layer that has one; an empty value counts as none.
+    /// The names of the config file's databases, in order.
+    pub(crate) fn database_names(globals: &GlobalArgs, surroundings: &Surroundings) -> Result<Vec<String>> {
+        let mut layers = Self { environment: surroundings.variables.clone(), ..Self::default() };
+        layers.env_file = match &globals.env_file {
+            Some(path) => Some(EnvFile::open(path, surroundings.uid)?),
+            None => EnvFile::find(&surroundings.directory, surroundings.uid)?.unwrap_or_default(),
+        };
+        let config = layers.config_file(globals, surroundings)?;
+        Ok(config.iter().flat_map(ConfigFile::database_names).map(str::to_owned).collect())
+    }
+
+    fn config_file(&self, globals: &GlobalArgs, surroundings: &Surroundings) -> Result<Option<ConfigFile>> {
+        let named = globals.config.clone().or_else(|| self.get(&CONFIG).map(|found| PathBuf::from(found.text)));
+        match named {
+            Some(path) => ConfigFile::open(&surroundings.directory.join(path), surroundings.uid).map(Some),
+            None => ConfigFile::find(&surroundings.directory, surroundings.uid),
+        }
+    }
+
+    /// With several databases, a variable that says which one it is would make them all the same.
+    fn refuse_one_for_all(&self) -> Result<()> {
+        for variable in ONE_FOR_ALL {
+            let Some(found) = self.one_of_several.then(|| self.get(variable)).flatten() else { continue };
+            let message = format!("{} would be the same for every [[database]] of the config file", found.origin);
+            return Err(Failure::settings(message)
+                .hint(format!("unset {}; each [[database]] has its own {}", variable.name, variable.key)));
+        }
+        Ok(())
+    }
+
+    /// The settings of one of the other places for backups: its own, then those of all.
+    pub(crate) fn for_destination(&self, destination: &OwnValues) -> Self {
+        let mut own = destination.clone();
+        if let (true, Some(database), Some(prefix)) =
+            (self.one_of_several, &self.database, own.values.get_mut("prefix"))
+        {
+            *prefix = format!("{}/{database}", prefix.trim_end_matches('/'));
+        }
+        Self { destinations: Vec::new(), destination: Some(own), ..self.clone() }
+    }
+
+    /// Whether the place for backups whose settings these are has nothing to do with that setting.
+    fn is_masked(&self, variable: &Variable) -> bool {
+        let Some(own) = &self.destination else { return false };
+        let is = |others: &[&Variable]| others.iter().any(|other| other.name == variable.name);
+        is(&[&BUCKET, &BACKUP_DIR])
+            || (own.values.contains_key(AWS_ENDPOINT_URL.key) && is(&[&AWS_ENDPOINT_URL_S3]))
+            // Another profile's keys, not those of the environment.
+            || (own.values.contains_key(AWS_PROFILE.key)
+                && is(&[&AWS_ACCESS_KEY_ID, &AWS_SECRET_ACCESS_KEY, &AWS_SESSION_TOKEN]))
+    }
+
+    /// Whether that file gives a value that is never shown.
+    pub(crate) fn holds_secret(&self, path: &Path) -> bool {
+        let secret = |variable: &&&Variable| variable.care == Care::Secret;
+        let in_env_file = self.env_file.iter().filter(|file| file.path == path).any(|file| {
+            file.variables.contains_key("PGPASSWORD")
+                || ALL.iter().filter(secret).any(|variable| file.variables.contains_key(variable.name))
+        });
+        let in_config = self
+            .config
+            .iter()
+            .filter(|(config, _)| config == path)
+            .any(|(_, values)| ALL.iter().filter(secret).any(|variable| values.contains_key(variable.key)));
+        in_env_file || in_config
+    }
+
+    /// The value of a setting from the first layer that has one; an empty value counts as none. Of several databases each has
+    /// a place of its own below one that is set for all.
     pub(crate) fn get(&self, variable: &'static Variable) -> Option<Found> {
+        let mut found = self.find(variable)?;
+        if let (true, Some(name)) = (self.one_of_several, &self.database)
+            && OWN_PLACE.iter().any(|own| own.name == variable.name)
+            && !matches!(found.origin, Origin::ConfigFile(..))
+            && found.text != "none"
+        {
+            found.text = format!("{}/{name}", found.text.trim_end_matches('/'));
+        }
+        Some(found)
+    }
+
+    fn find(&self, variable: &'static Variable) -> Option<Found> {
         let found = |text: &String, origin| Found { text: text.clone(), origin };
+        let own = self.destination.as_ref().and_then(|own| own.values.get(variable.key));
+        if let (Some(text), Some((path, _))) = (own, &self.config) {
+            return Some(found(text, Origin::ConfigFile(variable.key, path.clone())));
+        }
+        if self.is_masked(variable) {
+            return None;
+        }
         if let Some(FlagValue(_, flag, text)) =
             self.flags.iter().find(|FlagValue(candidate, ..)| candidate.name == variable.name)
         {
@@ -148,6 +245,12 @@ impl Layers {
         let (path, values) = self.config.as_ref()?;
         let text = values.get(variable.key).filter(|text| !variable.key.is_empty() && !text.is_empty())?;
         Some(found(text, Origin::ConfigFile(variable.key, path.clone())))
+    }
+
+    /// The env-file and the config file that were read.
+    pub(crate) fn files(&self) -> (Option<&Path>, Option<&Path>) {
+        let config = self.config.as_ref().map(|(path, _)| path.as_path());
+        (self.env_file.as_ref().map(|file| file.path.as_path()), config)
     }
 
     /// Environment variables that begin with `prefix`, the environment's before the env-file's.

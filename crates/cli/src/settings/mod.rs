@@ -1,20 +1,24 @@
 //! What was meant: settings from flags, environment, files and defaults, each with where it came from.
 
-mod config_file;
+pub(crate) mod config_file;
 mod env_file;
 mod layers;
 mod retention;
+mod schedule;
 mod values;
 pub(crate) mod variable;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pgkeep_core::schedule::Schedule;
 use pgkeep_core::{BackupClass, Policy};
 use secrecy::SecretString;
 
 pub(crate) use layers::{FlagValue, Found, Layers, Notice, Origin};
-pub(crate) use retention::LOCAL;
+pub(crate) use retention::{LOCAL, default_text};
+pub(crate) use schedule::optional_expression;
+pub(crate) use values::duration;
 
 use crate::args::GlobalArgs;
 use crate::failure::{Failure, Result};
@@ -52,6 +56,17 @@ pub(crate) struct LocalDirectory {
 pub(crate) struct RemoteStore {
     /// `s3://bucket/prefix`, `gs://…`, `az://…` or `file://…`.
     pub(crate) url: url::Url,
+}
+
+/// A place for backups beside bucket and local directory.
+#[derive(Debug)]
+pub(crate) struct ExtraDestination {
+    /// Its name in logs and reports.
+    pub(crate) name: String,
+    /// A run fails when this copy does.
+    pub(crate) required: bool,
+    /// Its own settings; its store is their `remote`.
+    pub(crate) settings: Settings,
 }
 
 /// Whether, and which, storage classes are asked for.
@@ -98,6 +113,8 @@ pub(crate) struct Settings {
     pub(crate) local: Option<LocalDirectory>,
     /// The bucket, if there is one.
     pub(crate) remote: Option<RemoteStore>,
+    /// More places for backups.
+    pub(crate) extra: Vec<ExtraDestination>,
     /// Storage classes in general.
     pub(crate) storage_classes: StorageClasses,
     /// Storage classes of single classes of backups.
@@ -122,6 +139,8 @@ pub(crate) struct Settings {
     pub(crate) prune: bool,
     /// What is kept.
     pub(crate) policy: Policy,
+    /// When backups of each class are made.
+    pub(crate) schedule: Schedule,
     /// The source's name.
     pub(crate) source_name: Option<String>,
     /// Folders looked into for client tools first.
@@ -136,15 +155,22 @@ impl Settings {
 
     fn from_layers(layers: Layers, surroundings: &Surroundings) -> Result<Self> {
         use variable as v;
-        if let Some(found) = layers.get(&v::ENCRYPT_TO) {
-            let message = format!("{} asks for encryption, which this version cannot do", found.origin);
-            return Err(Failure::settings(message).hint("take it out, or use a version that encrypts"));
-        }
+        let encrypted = layers.get(&v::ENCRYPT_TO).is_some_and(|found| !matches!(found.text.trim(), "none" | "off"));
         let remote = remote(&layers)?;
+        let mut policy = retention::policy(&layers)?;
+        let mut extra = Vec::new();
+        for own in &layers.destinations {
+            let settings = Self::from_layers(layers.for_destination(own), surroundings)?;
+            if let Some(classes) = settings.policy.destinations.get("*") {
+                policy.destinations.insert(own.name.clone(), classes.clone());
+            }
+            extra.push(ExtraDestination { name: own.name.clone(), required: own.required, settings });
+        }
         let wait = if surroundings.stderr_is_terminal { Duration::ZERO } else { DEFAULT_WAIT };
         Ok(Self {
             local: local(&layers, remote.is_some(), &surroundings.directory)?,
             remote,
+            extra,
             storage_classes: storage_classes(&layers),
             storage_class_of: storage_class_of(&layers),
             sse: sse(&layers)?,
@@ -154,9 +180,10 @@ impl Settings {
             wait: layers.duration(&v::WAIT)?.unwrap_or(wait),
             lock_wait: layers.duration(&v::LOCK_WAIT_TIMEOUT)?.unwrap_or(DEFAULT_LOCK_WAIT),
             timeout: layers.duration(&v::TIMEOUT)?.filter(|timeout| !timeout.is_zero()),
-            role_passwords: layers.truth(&v::ROLE_PASSWORDS)?.unwrap_or(false),
+            role_passwords: layers.truth(&v::ROLE_PASSWORDS)?.unwrap_or(encrypted),
             prune: layers.truth(&v::PRUNE)?.unwrap_or(true),
-            policy: retention::policy(&layers)?,
+            policy,
+            schedule: schedule::schedule(&layers)?,
             source_name: layers.text(&v::SOURCE_NAME).or_else(|| layers.database.clone()),
             tool_folders: layers
                 .text(&v::PG_BINDIRS)

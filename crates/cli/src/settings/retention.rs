@@ -73,6 +73,21 @@ pub(crate) fn policy(layers: &Layers) -> Result<Policy> {
     Ok(policy)
 }
 
+/// The default of one of retention's settings.
+pub(crate) fn default_text(variable: &Variable) -> Option<String> {
+    [false, true].into_iter().flat_map(|local| BackupClass::ALL.map(|class| (class, local))).find_map(
+        |(class, local)| {
+            let place = rule(class, local).iter().position(|candidate| candidate.name == variable.name)?;
+            let policy = default_policy(class, local);
+            match place {
+                0 => policy.days.map(|days| days.to_string()),
+                1 => Some(policy.at_least.to_string()),
+                _ => policy.at_most.map(|most| most.to_string()),
+            }
+        },
+    )
+}
+
 fn limit(text: &str) -> Result<Option<u32>, String> {
     if matches!(text, "forever" | "none" | "unlimited") {
         return Ok(None);

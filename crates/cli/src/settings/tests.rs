@@ -76,6 +76,60 @@ fn the_files_are_read_in_order() {
 }
 
 #[test]
-fn encryption_that_cannot_be_done_is_refused() {
-    assert!(read(&[("BACKUP_ENCRYPT_TO", "age1xyz")]).is_err());
+fn role_passwords_are_kept_where_nobody_reads_them() {
+    let kept = |variables: &[(&str, &str)]| read(variables).unwrap().role_passwords;
+    assert!(!kept(&[]));
+    assert!(kept(&[("BACKUP_ENCRYPT_TO", "age1xyz")]));
+    assert!(!kept(&[("BACKUP_ENCRYPT_TO", "none")]));
+    assert!(!kept(&[("BACKUP_ENCRYPT_TO", "age1xyz"), ("BACKUP_ROLE_PASSWORDS", "false")]));
+    assert!(kept(&[("BACKUP_ROLE_PASSWORDS", "true")]));
+}
+
+#[test]
+fn another_destination_has_its_own_store_and_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "bucket = 'near'\nstorage_class = 'STANDARD_IA'\n[[destination]]\nname = 'far'\nstore = 's3://far/copies'\n\
+                required = false\naws.profile = 'other'\naws.endpoint_url = 'http://far:9000'\nretention.daily.days = 90\n";
+    std::fs::write(directory.path().join("pgkeep.toml"), text).unwrap();
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "s3cret"),
+        ("AWS_ENDPOINT_URL_S3", "http://near:9000"),
+        ("BACKUP_DIR", "/b"),
+    ];
+    let settings =
+        Settings::read(Vec::new(), &GlobalArgs::default(), &surroundings(&variables, directory.path())).unwrap();
+    assert_eq!(settings.remote.as_ref().unwrap().url.as_str(), "s3://near/database-backups");
+    assert_eq!(settings.s3_endpoint().unwrap().text, "http://near:9000");
+    let far = &settings.extra[0];
+    assert!(!far.required && far.settings.extra.is_empty());
+    assert_eq!(far.settings.remote.as_ref().unwrap().url.as_str(), "s3://far/copies");
+    assert_eq!(far.settings.s3_endpoint().unwrap().text, "http://far:9000");
+    assert_eq!(far.settings.layers.get(&variable::AWS_ACCESS_KEY_ID), None, "a profile's keys are its own");
+    assert_eq!(
+        far.settings.storage_classes,
+        StorageClasses::All("STANDARD_IA".to_owned()),
+        "what is set for all holds"
+    );
+    let days = |name: &str| settings.policy.destinations[name][&BackupClass::Daily].days;
+    assert_eq!((days("far"), days("*")), (Some(90), Some(30)));
+}
+
+#[test]
+fn a_place_that_is_set_for_several_databases_is_shared_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let text =
+        "[database.shop]\ndatabase_url = 'postgresql:///shop'\n[database.crm]\ndatabase_url = 'postgresql:///crm'\n";
+    std::fs::write(directory.path().join("pgkeep.toml"), text).unwrap();
+    let read = |variables: &[(&str, &str)]| {
+        let globals = GlobalArgs { database: Some("crm".to_owned()), ..GlobalArgs::default() };
+        Settings::read(Vec::new(), &globals, &surroundings(variables, directory.path()))
+    };
+    let settings = read(&[("BACKUP_DIR", "/b/"), ("AWS_S3_BACKUP_BUCKET", "b"), ("BACKUP_PREFIX", "p")]).unwrap();
+    assert_eq!(settings.local.unwrap().path.to_str(), Some("/b/crm"));
+    assert_eq!(settings.remote.unwrap().url.as_str(), "s3://b/p/crm");
+    assert_eq!(read(&[("BACKUP_DIR", "none")]).unwrap().local, None);
+    let failure = read(&[("DATABASE_URL", "postgresql://u:s3cret@h/d")]).unwrap_err();
+    assert!(failure.message.contains("the same for every [[database]]"), "{}", failure.message);
+    assert!(!format!("{failure:?}").contains("s3cret"));
 }

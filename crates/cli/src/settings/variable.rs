@@ -83,18 +83,76 @@ variables! {
     Plain TIMEOUT "BACKUP_TIMEOUT" "timeout"
         "Longest duration of a backup; no limit by default.";
     Plain ROLE_PASSWORDS "BACKUP_ROLE_PASSWORDS" "role_passwords"
-        "Whether the roles' password hashes are in the globals; false by default.";
+        "Whether the roles' password hashes are in the globals; by default only where backups are encrypted.";
     Plain PRUNE "BACKUP_PRUNE" "prune"
         "Whether a backup removes old ones after it; true by default.";
     Plain USE_PIGZ "USE_PIGZ" ""
         "Accepted and always true in effect: compression uses every processor.";
     Plain ENCRYPT_TO "BACKUP_ENCRYPT_TO" "encrypt_to"
-        "Encryption; this version has none and refuses to run if it is asked for.";
+        "Whom backups are encrypted to: public keys of age (age1…) or files of them, separated by commas, or passphrase; not encrypted by default.";
+    Plain IDENTITY_FILE "BACKUP_IDENTITY_FILE" "identity_file"
+        "Files with secret keys that open encrypted backups, separated by colons; not needed to make backups.";
+    Secret PASSPHRASE "BACKUP_PASSPHRASE" ""
+        "The passphrase, where backups are encrypted to one; it is asked for on a terminal.";
+    Plain PASSPHRASE_FILE "BACKUP_PASSPHRASE_FILE" "passphrase_file"
+        "A file whose first line is the passphrase.";
+
+    Plain RPO "BACKUP_RPO" "objectives.rpo"
+        "How old the newest backup may be, which is the work that may be lost; 24h by default.";
+    Plain RTO "BACKUP_RTO" "objectives.rto"
+        "How long a restore may take; 2h by default.";
+    Plain GRACE "BACKUP_GRACE" "objectives.grace"
+        "How much later than that, or than its schedule, a backup may be done before status calls it overdue; 2h by default.";
+    Plain PROOF_AGE "BACKUP_PROOF_AGE" "objectives.proof_age"
+        "How long ago the last proof and the last restore that was tried out may be; 30d by default.";
+    Secret DRILL_SERVER "BACKUP_DRILL_SERVER" "drill.server"
+        "The server drills restore to, a connection string as DATABASE_URL; the live database's by default.";
+    Plain DRILL_QUERIES "BACKUP_DRILL_QUERIES" "drill.queries"
+        "Queries, one on a line, asked in the restored database; an error, no row, NULL or false fails the drill.";
+    Plain DRILL_RESULTS "BACKUP_DRILL_RESULTS" "drill.results"
+        "The folder for reports of drills; test-results by default.";
 
     Plain NOTIFICATION_EMAIL "NOTIFICATION_EMAIL" "notification_email"
-        "Who hears of failures; this version sends nothing and says so in the log.";
+        "Who hears of failures, addresses separated by commas: by NOTIFICATION_SMTP_URL if it is set, else by the SNS topic.";
+    Secret NOTIFICATION_SMTP_URL "NOTIFICATION_SMTP_URL" ""
+        "The mail server: smtps://user:password@host, or smtp://user:password@host:587 (with a password always encrypted).";
+    Plain NOTIFICATION_FROM "NOTIFICATION_FROM" "notification_from"
+        "The sender of mail; pgkeep@ this machine's name by default.";
+    Secret NOTIFICATION_WEBHOOK_URL "NOTIFICATION_WEBHOOK_URL" ""
+        "A webhook that hears of failures, as Slack has them: JSON with a text.";
+    Plain NOTIFICATION_SNS_TOPIC "NOTIFICATION_SNS_TOPIC" "notification_sns_topic"
+        "The ARN of an SNS topic that hears of failures; the one that pgkeep monitor install made by default.";
+    Secret BACKUP_PING_URL "BACKUP_PING_URL" ""
+        "The ping URL of a dead-man service, which hears of each backup's beginning and end (healthchecks.io and the like).";
     Plain CLOUDWATCH_NAMESPACE "CLOUDWATCH_NAMESPACE" "cloudwatch_namespace"
-        "The namespace of metrics; this version sends none and says so in the log.";
+        "The CloudWatch namespace metrics are sent to; with a bucket on AWS PgKeep/Backups by default, else, or with none, no metrics are sent.";
+    Plain PROMETHEUS_TEXTFILE_DIR "PROMETHEUS_TEXTFILE_DIR" "prometheus_textfile_dir"
+        "The directory of node_exporter's textfile collector, which gets one file per database.";
+    Secret PUSHGATEWAY_URL "PUSHGATEWAY_URL" ""
+        "A Prometheus Pushgateway, which gets one group per database.";
+
+    Plain SCHEDULE_DAILY "BACKUP_SCHEDULE_DAILY" "schedule.daily"
+        "When daily backups are made, a cron expression in UTC; 0 3 * * * by default, none makes none.";
+    Plain SCHEDULE_WEEKLY "BACKUP_SCHEDULE_WEEKLY" "schedule.weekly"
+        "When weekly backups are made, a cron expression in UTC; 0 2 * * 0 by default, none makes none.";
+    Plain SCHEDULE_MONTHLY "BACKUP_SCHEDULE_MONTHLY" "schedule.monthly"
+        "When monthly backups are made, a cron expression in UTC; 0 1 1 * * by default, none makes none.";
+    Plain SCHEDULE_VERIFY "BACKUP_SCHEDULE_VERIFY" "schedule.verify"
+        "When the newest backup is verified, a cron expression in UTC; never by default.";
+    Plain SCHEDULE_DRILL "BACKUP_SCHEDULE_DRILL" "schedule.drill"
+        "When the newest backup is restored as a test, a cron expression in UTC; never by default.";
+    Plain SCHEDULE_JITTER "BACKUP_SCHEDULE_JITTER" "schedule.jitter"
+        "Longest random delay of scheduled backups, under an hour; 5m by default.";
+    Programs HOOK_BEFORE_BACKUP "BACKUP_HOOK_BEFORE_BACKUP" "hooks.before_backup"
+        "A command before each backup; if it fails there is none.";
+    Programs HOOK_AFTER_BACKUP "BACKUP_HOOK_AFTER_BACKUP" "hooks.after_backup"
+        "A command after each backup, however it went (PGKEEP_OUTCOME); its failure is a warning.";
+    Programs HOOK_BEFORE_RESTORE "BACKUP_HOOK_BEFORE_RESTORE" "hooks.before_restore"
+        "A command before each restore, after the question; if it fails nothing is restored.";
+    Programs HOOK_AFTER_RESTORE "BACKUP_HOOK_AFTER_RESTORE" "hooks.after_restore"
+        "A command after each restore, however it went, to anonymise or to apply erasures again; its failure is a warning.";
+    Plain HOOK_TIMEOUT "BACKUP_HOOK_TIMEOUT" "hooks.timeout"
+        "Longest duration of such a command; 10m by default.";
 
     Plain LOG_FILE "LOG_FILE" "log_file"
         "The log; /var/log/backups.log by default, restores in restores.log beside it, none writes none.";
@@ -160,6 +218,10 @@ variables! {
         "The S3 endpoint, before AWS_ENDPOINT_URL.";
     Plain AWS_ENDPOINT_URL "AWS_ENDPOINT_URL" "aws.endpoint_url"
         "The endpoint of an S3-compatible store.";
+    Plain AWS_ENDPOINT_URL_CLOUDWATCH "AWS_ENDPOINT_URL_CLOUDWATCH" ""
+        "The CloudWatch endpoint, before AWS_ENDPOINT_URL.";
+    Plain AWS_ENDPOINT_URL_SNS "AWS_ENDPOINT_URL_SNS" ""
+        "The SNS endpoint, before AWS_ENDPOINT_URL.";
     Plain AWS_ALLOW_HTTP "AWS_ALLOW_HTTP" "aws.allow_http"
         "Whether an endpoint may be http; by default an http endpoint that was set is taken at its word.";
     Plain AWS_ACCELERATE "AWS_S3_USE_ACCELERATE_ENDPOINT" "aws.accelerate"
@@ -190,6 +252,10 @@ variables! {
     Plain AZURE_ENDPOINT_URL "AZURE_ENDPOINT_URL" "azure.endpoint_url"
         "Another server than Microsoft's.";
 }
+
+/// Commands of the user's own.
+pub(crate) const HOOKS: [&Variable; 4] =
+    [&HOOK_BEFORE_BACKUP, &HOOK_AFTER_BACKUP, &HOOK_BEFORE_RESTORE, &HOOK_AFTER_RESTORE];
 
 /// The setting with this environment variable.
 pub(crate) fn by_name(name: &str) -> Option<&'static Variable> {

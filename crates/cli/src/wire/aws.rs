@@ -18,7 +18,7 @@ use crate::failure::{Failure, Result, chain};
 use crate::hint::Code;
 use crate::settings::{Layers, variable};
 
-const DEFAULT_REGION: &str = "us-east-1";
+pub(super) const DEFAULT_REGION: &str = "us-east-1";
 /// Temporary credentials are renewed this long before they end.
 const MARGIN: Duration = Duration::from_mins(5);
 
@@ -72,6 +72,23 @@ pub(super) async fn identity(layers: &Layers, own_endpoint: bool) -> Result<Iden
         (Some(_), None) => Err(Failure::settings("AWS_ACCESS_KEY_ID is set, AWS_SECRET_ACCESS_KEY is not")),
         (None, Some(_)) => Err(Failure::settings("AWS_SECRET_ACCESS_KEY is set, AWS_ACCESS_KEY_ID is not")),
     }
+}
+
+/// The same for the SDK's own clients, which ask for credentials when they need them.
+pub(super) async fn sdk_config(layers: &Layers) -> aws_config::SdkConfig {
+    let set = |variable| layers.get(variable).is_some();
+    let own_endpoint = set(&variable::AWS_ENDPOINT_URL) || set(&variable::AWS_ENDPOINT_URL_CLOUDWATCH);
+    let region = layers.text(&variable::AWS_REGION).or_else(|| layers.text(&variable::AWS_DEFAULT_REGION));
+    let config = load(layers, region.or_else(|| own_endpoint.then(|| DEFAULT_REGION.to_owned()))).await;
+    let region = config.region().cloned().unwrap_or_else(|| Region::from_static(DEFAULT_REGION));
+    let mut builder = config.into_builder();
+    builder.set_region(Some(region));
+    let key = layers.text(&variable::AWS_ACCESS_KEY_ID);
+    if let (Some(key), Some(secret)) = (key, layers.text(&variable::AWS_SECRET_ACCESS_KEY)) {
+        let keys = Credentials::new(key, secret, layers.text(&variable::AWS_SESSION_TOKEN), None, "settings");
+        builder.set_credentials_provider(Some(SharedCredentialsProvider::new(keys)));
+    }
+    builder.build()
 }
 
 async fn load(layers: &Layers, region: Option<String>) -> aws_config::SdkConfig {

@@ -1,22 +1,24 @@
 //! From settings to the libraries' objects. The only place that names vendors.
 
 mod aws;
+mod keys;
+mod monitoring;
 mod stores;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pgkeep_core::{BackupClass, Destination, Keeper, Layout, SystemClock};
+use pgkeep_core::{BackupClass, Destination, Identities, Keeper, Layout, SystemClock};
 use pgkeep_dump::{ClientTools, ConnectSettings, DumpOptions, GlobalsPasswords, PgDumpEngine, Selection};
 use pgkeep_restore::Restorer;
 use pgkeep_storage::{DiskStorage, Storage};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::commands::Context;
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
-use crate::settings::{LOCAL, LocalDirectory, StorageClasses};
+use crate::settings::{ExtraDestination, LOCAL, LocalDirectory, Origin, Settings, Sse, StorageClasses, variable};
 
 /// The name of the bucket as a destination.
 pub(crate) const BUCKET: &str = "bucket";
@@ -49,6 +51,7 @@ impl Context {
             cancel: self.cancel.clone(),
             host: self.surroundings.host.clone(),
             tool_version: TOOL_VERSION.to_owned(),
+            identities: Identities::default(),
         }
     }
 
@@ -67,9 +70,14 @@ impl Context {
                 storage,
                 layout: if is_directory { Layout::Flat } else { Layout::ByClass },
                 required: true,
-                storage_classes: if is_directory { BTreeMap::new() } else { self.storage_classes() },
+                storage_classes: if is_directory { BTreeMap::new() } else { Self::storage_classes(settings) },
                 rank: 1,
             });
+        }
+        if access != Access::WriteLocal {
+            for (extra, rank) in settings.extra.iter().zip(2..) {
+                destinations.extend(self.extra(extra, rank).await?);
+            }
         }
         if destinations.is_empty() {
             let message = if access == Access::WriteLocal {
@@ -80,6 +88,28 @@ impl Context {
             return Err(Failure::new(Code::DestinationMissing, message));
         }
         Ok(destinations)
+    }
+
+    /// One of the other places; `None` where it can't be opened and need not be.
+    async fn extra(&self, extra: &ExtraDestination, rank: u8) -> Result<Option<Destination>> {
+        let Some(remote) = &extra.settings.remote else { return Ok(None) };
+        let is_directory = remote.url.scheme() == "file";
+        let storage = match stores::open(&remote.url, &extra.settings).await {
+            Ok(storage) => storage,
+            Err(failure) if !extra.required => {
+                self.reporter.warn(format!("no copy at {}: {}", extra.name, failure.message));
+                return Ok(None);
+            }
+            Err(failure) => return Err(failure.context(format_args!("destination {}", extra.name))),
+        };
+        Ok(Some(Destination {
+            name: extra.name.clone(),
+            storage,
+            layout: if is_directory { Layout::Flat } else { Layout::ByClass },
+            required: extra.required,
+            storage_classes: if is_directory { BTreeMap::new() } else { Self::storage_classes(&extra.settings) },
+            rank,
+        }))
     }
 
     /// The local directory; `None` where it is only a default that can't be used, and there is a bucket.
@@ -125,8 +155,8 @@ impl Context {
         }))
     }
 
-    fn storage_classes(&self) -> BTreeMap<BackupClass, String> {
-        let settings = &self.settings;
+    /// The storage class of each class of backups that has one.
+    pub(crate) fn storage_classes(settings: &Settings) -> BTreeMap<BackupClass, String> {
         let general = |class: BackupClass| match &settings.storage_classes {
             StorageClasses::Auto if settings.on_aws() => Some(class.default_storage_class().to_owned()),
             StorageClasses::Auto | StorageClasses::Off => None,
@@ -149,17 +179,19 @@ impl Context {
         stores::open(url, &self.settings).await
     }
 
+    /// The same, without asking the server to encrypt.
+    pub(crate) async fn store_without_encryption(url: &url::Url, settings: &Settings) -> Result<Arc<dyn Storage>> {
+        stores::open_with(url, settings, &Sse::Off).await
+    }
+
+    /// The store a URL names, by the settings of one place for backups.
+    pub(crate) async fn store_of(url: &url::Url, settings: &Settings) -> Result<Arc<dyn Storage>> {
+        stores::open(url, settings).await
+    }
+
     /// The connection as set, by libpq's rules.
     pub(crate) fn connect_settings(&self) -> Result<ConnectSettings> {
-        let (url, origin) = self.settings.database_url()?;
-        let mut environment = self.settings.layers.with_prefix("PG");
-        for name in ["LOGNAME", "USER"] {
-            if let Some(value) = self.surroundings.variable(name) {
-                environment.insert(name.to_owned(), value.to_owned());
-            }
-        }
-        let parsed = ConnectSettings::parse(url.expose_secret(), &environment, self.surroundings.home());
-        let settings = parsed.map_err(|error| Failure::from(error).context(format!("{origin} can't be used")))?;
+        let settings = self.parsed_connection()?;
         for parameter in settings.ignored() {
             self.reporter.info(format!("{parameter} in the connection string is left out: only ORMs know it"));
         }
@@ -169,14 +201,42 @@ impl Context {
         Ok(settings)
     }
 
+    /// The same without a word.
+    pub(crate) fn parsed_connection(&self) -> Result<ConnectSettings> {
+        let (url, origin) = self.settings.database_url()?;
+        self.connection(&url, &origin)
+    }
+
+    /// The server that drills restore to, if another one than the live database's is set.
+    pub(crate) fn drill_server(&self) -> Result<Option<ConnectSettings>> {
+        let Some(found) = self.settings.layers.get(&variable::DRILL_SERVER) else { return Ok(None) };
+        self.connection(&SecretString::from(found.text), &found.origin).map(Some)
+    }
+
+    fn connection(&self, url: &SecretString, origin: &Origin) -> Result<ConnectSettings> {
+        let mut environment = self.settings.layers.with_prefix("PG");
+        for name in ["LOGNAME", "USER"] {
+            if let Some(value) = self.surroundings.variable(name) {
+                environment.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        let parsed = ConnectSettings::parse(url.expose_secret(), &environment, self.surroundings.home());
+        parsed.map_err(|error| Failure::from(error).context(format!("{origin} can't be used")))
+    }
+
     /// The installed client tools.
     pub(crate) async fn client_tools(&self) -> Result<Vec<ClientTools>> {
+        self.client_tools_and(&[]).await
+    }
+
+    /// The installed client tools, those in `folders` among them.
+    pub(crate) async fn client_tools_and(&self, folders: &[PathBuf]) -> Result<Vec<ClientTools>> {
         let path = self
             .surroundings
             .variable("PATH")
             .map(|path| std::env::split_paths(path).collect::<Vec<_>>())
             .unwrap_or_default();
-        let folders: Vec<PathBuf> = self.settings.tool_folders.iter().cloned().chain(path).collect();
+        let folders: Vec<PathBuf> = folders.iter().chain(&self.settings.tool_folders).cloned().chain(path).collect();
         Ok(ClientTools::discover(&folders).await?)
     }
 
@@ -204,6 +264,19 @@ impl Context {
             work: self.work_folder(),
             journal,
         })
+    }
+
+    /// What asks the server of `settings` and restores nothing: it needs no client tools and tells nothing on the way.
+    pub(crate) fn asker(&self, settings: ConnectSettings) -> Restorer {
+        Restorer {
+            settings,
+            tools: Vec::new(),
+            observer: Arc::new(pgkeep_metrics::Discard),
+            cancel: self.cancel.clone(),
+            clock: Arc::new(SystemClock),
+            work: self.work_folder(),
+            journal: None,
+        }
     }
 
     /// Where private temporary files go.

@@ -11,9 +11,14 @@ use crate::settings::{Addressing, Settings, Sse, variable};
 
 /// The store a URL names, everything below its path.
 pub(super) async fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn Storage>> {
+    open_with(url, settings, &settings.sse).await
+}
+
+/// The same with this encryption by the server, where that is S3's.
+pub(super) async fn open_with(url: &Url, settings: &Settings, sse: &Sse) -> Result<Arc<dyn Storage>> {
     let host = url.host_str().unwrap_or_default().to_owned();
     match url.scheme() {
-        "s3" => s3(host, prefix(url)?, settings).await,
+        "s3" => s3(host, prefix(url)?, settings, sse).await,
         "gs" => gcs(host, prefix(url)?, settings),
         "az" => azure(host, prefix(url)?, settings),
         "file" => {
@@ -29,7 +34,7 @@ fn prefix(url: &Url) -> Result<Key> {
     if path.is_empty() { Ok(Key::root()) } else { Ok(Key::new(path)?) }
 }
 
-async fn s3(bucket: String, prefix: Key, settings: &Settings) -> Result<Arc<dyn Storage>> {
+async fn s3(bucket: String, prefix: Key, settings: &Settings, sse: &Sse) -> Result<Arc<dyn Storage>> {
     let layers = &settings.layers;
     let endpoint = settings.s3_endpoint();
     if let Some(found) = &endpoint
@@ -49,7 +54,7 @@ async fn s3(bucket: String, prefix: Key, settings: &Settings) -> Result<Arc<dyn 
             Addressing::Virtual => Some(false),
         },
         credentials: Some(identity.credentials),
-        encryption: match &settings.sse {
+        encryption: match sse {
             Sse::Auto => Encryption::Auto,
             Sse::Off => Encryption::BucketDefault,
             Sse::Aes256 => Encryption::Aes256,

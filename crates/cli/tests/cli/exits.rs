@@ -24,10 +24,30 @@ fn the_table() {
         ("backup --engine parallel", vec![url], 2, "settings_invalid"),
         ("backup --wait soon", vec![url], 2, "settings_invalid"),
         ("backup", vec![url, ("PGDUMP_OPTIONS", "--inserts")], 2, "settings_invalid"),
-        ("backup", vec![url, ("BACKUP_ENCRYPT_TO", "age1")], 2, "settings_invalid"),
+        ("backup", vec![url, ("BACKUP_ENCRYPT_TO", "age1")], 2, "recipient_invalid"),
+        ("backup --encrypt-to AGE-SECRET-KEY-1s3cret", vec![url], 2, "recipient_invalid"),
+        ("backup --encrypt-to passphrase", vec![url], 2, "key_missing"),
+        ("backup --encrypt-to passphrase --encrypt-to age1", vec![url], 2, "recipient_invalid"),
+        ("backup --encrypt-to ./missing.keys", vec![url], 2, "recipient_invalid"),
+        ("verify ./saved.dump.age", vec![], 2, "key_missing"),
+        ("verify ./saved.dump.age --identity missing.key", vec![], 2, "identity_invalid"),
+        ("verify ./saved.dump.age --identity garbage.dump", vec![], 2, "identity_invalid"),
+        ("keygen", vec![], 2, "usage"),
+        ("keygen --to garbage.dump", vec![], 2, "usage"),
         ("backup", vec![url, ("AWS_S3_BACKUP_BUCKET", "b"), ("BACKUP_STORE", "s3://b")], 2, "settings_invalid"),
         ("backup", vec![url, ("AWS_S3_BACKUP_BUCKET", "b"), ("AWS_ACCESS_KEY_ID", "id")], 2, "settings_invalid"),
         ("list --config missing.toml", vec![], 2, "settings_invalid"),
+        ("list --all", vec![], 2, "settings_invalid"),
+        ("list --all --database x", vec![], 2, "usage"),
+        ("list --database x", vec![], 2, "settings_invalid"),
+        ("init", vec![], 2, "no_terminal"),
+        ("init --database-url mysql://u:s3cret@h/d", vec![], 2, "database_url_invalid"),
+        ("init --database-url postgresql://u:s3cret@h/d --dir none", vec![], 2, "destination_missing"),
+        ("init --database-url postgresql://u@h/d --store ftp://b", vec![], 2, "settings_invalid"),
+        ("check", vec![], 2, "database_url_missing"),
+        ("check", vec![url], 5, "database_unreachable"),
+        ("check --iam-policy", vec![], 2, "destination_missing"),
+        ("check --iam-policy owner", vec![], 2, "usage"),
         ("list --env-file missing.env", vec![], 2, "settings_invalid"),
         ("list", vec![("BACKUP_DIR", "none")], 2, "destination_missing"),
         (
@@ -46,11 +66,21 @@ fn the_table() {
         ("adopt /nowhere/x.dump", vec![], 3, "nothing_matched"),
         ("verify ./garbage.dump", vec![], 4, "not_an_archive"),
         ("backup", vec![url], 5, "database_unreachable"),
+        ("drill --restore-only", vec![url], 3, "nothing_matched"),
+        ("drill --monthly --backup x", vec![url], 3, "nothing_matched"),
+        ("drill --full --performance", vec![url], 2, "usage"),
+        ("drill", vec![url, ("BACKUP_RTO", "soon")], 2, "settings_invalid"),
+        ("drill", vec![], 2, "database_url_missing"),
+        ("drill", vec![url], 5, "database_unreachable"),
+        ("status", vec![], 10, "overdue"),
+        ("status", vec![url], 10, "overdue"),
+        ("status", vec![("BACKUP_RPO", "soon")], 2, "settings_invalid"),
         ("rollback", vec![url], 5, "database_unreachable"),
         ("backup", vec![url, ("BACKUP_DIR", "/proc/nowhere")], 6, "permission_denied"),
     ];
     let world = World::new();
     world.write("garbage.dump", "this is no archive, it is a text");
+    world.write("saved.dump.age", "age-encryption.org/v1\n");
     for (arguments, variables, exit, code) in cases {
         let gave = world.pgkeep(&format!("{arguments} --output json"), &variables);
         let document: serde_json::Value = serde_json::from_str(&gave.stdout)

@@ -13,10 +13,19 @@ fn help_of_every_command() {
         "list",
         "show",
         "verify",
+        "status",
+        "drill",
         "prune",
         "adopt",
         "export",
+        "schedule",
+        "schedule install",
         "unlock",
+        "init",
+        "check",
+        "keygen",
+        "monitor",
+        "monitor install",
         "demo",
         "completions",
         "man",
@@ -24,7 +33,7 @@ fn help_of_every_command() {
     for command in commands {
         let gave = world.pgkeep(&format!("{command} -h"), &[]);
         assert_eq!((gave.code, gave.stderr.as_str()), (0, ""), "{command}");
-        let name = if command.is_empty() { "help".to_owned() } else { format!("help_{command}") };
+        let name = if command.is_empty() { "help".to_owned() } else { format!("help_{}", command.replace(' ', "_")) };
         insta::assert_snapshot!(name, gave.stdout);
     }
 }
@@ -32,7 +41,9 @@ fn help_of_every_command() {
 #[test]
 fn help_of_the_drop_ins() {
     let world = World::new();
-    for program in ["backup-database", "restore-database"] {
+    for program in
+        ["backup-database", "restore-database", "setup-backup-cron", "setup-backup-monitoring", "test-backup-restore"]
+    {
         let gave = world.run(program, "--help", &[]);
         assert_eq!((gave.code, gave.stderr.as_str()), (0, ""), "{program}");
         insta::assert_snapshot!(format!("help_{program}"), gave.stdout);

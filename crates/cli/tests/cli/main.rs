@@ -45,7 +45,10 @@ impl World {
     fn command(&self, program: &str, arguments: &str, variables: &[(&str, &str)]) -> Command {
         let mut command = match program {
             "pgkeep" => Command::new(env!("CARGO_BIN_EXE_pgkeep")),
+            "setup-backup-monitoring" => Command::new(env!("CARGO_BIN_EXE_setup-backup-monitoring")),
             "backup-database" => Command::new(env!("CARGO_BIN_EXE_backup-database")),
+            "test-backup-restore" => Command::new(env!("CARGO_BIN_EXE_test-backup-restore")),
+            "setup-backup-cron" => Command::new(env!("CARGO_BIN_EXE_setup-backup-cron")),
             _ => Command::new(env!("CARGO_BIN_EXE_restore-database")),
         };
         command

@@ -15,7 +15,7 @@ fn toy(script: &str) -> Child {
     command.args(["-c", script]).env("A", ARCHIVE).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     let mut command = Command::from(command);
     command.kill_on_drop(true);
-    Child::spawn(command, Tool::PgDump, tempfile::tempdir().unwrap()).unwrap()
+    Child::spawn(command, Tool::PgDump, PrivateFolder::create(&std::env::temp_dir()).unwrap()).unwrap()
 }
 
 async fn start(script: &str, cancel: &CancellationToken) -> Result<DumpStream> {

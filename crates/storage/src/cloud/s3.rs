@@ -133,12 +133,7 @@ impl S3Settings {
         if let Some(credentials) = &self.credentials {
             builder = builder.with_credentials(Arc::clone(credentials));
         }
-        let encryption = match &self.encryption {
-            Encryption::Auto if self.is_amazon() => Encryption::Aes256,
-            Encryption::Auto => Encryption::BucketDefault,
-            chosen => chosen.clone(),
-        };
-        Ok(match encryption {
+        Ok(match self.asked_encryption() {
             Encryption::Aes256 => {
                 let setting: AmazonS3ConfigKey =
                     "aws_server_side_encryption".parse().expect("object_store knows this key");
@@ -147,6 +142,15 @@ impl S3Settings {
             Encryption::Kms(key) => builder.with_sse_kms_encryption(key),
             Encryption::Auto | Encryption::BucketDefault => builder,
         })
+    }
+
+    /// What `encryption` comes to on this server; never [`Encryption::Auto`].
+    pub fn asked_encryption(&self) -> Encryption {
+        match &self.encryption {
+            Encryption::Auto if self.is_amazon() => Encryption::Aes256,
+            Encryption::Auto => Encryption::BucketDefault,
+            chosen => chosen.clone(),
+        }
     }
 
     fn host(&self) -> Option<String> {

@@ -1,11 +1,13 @@
-//! Unfinished multipart uploads of an S3 bucket, which `object_store` cannot list.
+//! What `object_store` cannot ask of an S3 bucket: its unfinished multipart uploads, its settings, its versions, and objects
+//! out of archive tiers.
 //!
-//! Two requests are made by hand, with URLs it signs: ListMultipartUploads and AbortMultipartUpload
-//! (Amazon S3 API Reference). The URLs are good for seconds and never shown.
+//! These requests are made by hand, with URLs it signs: ListMultipartUploads, AbortMultipartUpload, ListObjectVersions,
+//! DeleteObject of a version, RestoreObject, and the bucket's settings (Amazon S3 API Reference). The URLs are good for seconds and never shown.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use object_store::client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBody};
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer};
@@ -14,7 +16,7 @@ use super::s3::S3Client;
 use super::{Network, Watch};
 use crate::classify::between;
 use crate::object::UnfinishedUploads;
-use crate::{Key, Unfinished};
+use crate::{Key, ThawTier, Unfinished};
 
 /// How long a signed URL is good.
 const GOOD_FOR: Duration = Duration::from_mins(2);
@@ -34,12 +36,22 @@ impl MultipartListing {
     }
 
     async fn request(&self, method: Method, path: &Path, query: Vec<(&str, String)>) -> object_store::Result<String> {
+        self.send(method, path, query, Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &Path,
+        query: Vec<(&str, String)>,
+        body: Bytes,
+    ) -> object_store::Result<String> {
         let mut attempt = 0;
         loop {
             attempt += 1;
             let options = SignedUrlOptions::new().with_query(query.clone());
             let url = self.s3.signed_url_opts(method.clone(), path, GOOD_FOR, &options).await?;
-            let mut request = HttpRequest::new(HttpRequestBody::empty());
+            let mut request = HttpRequest::new(HttpRequestBody::from(body.clone()));
             *request.method_mut() = method.clone();
             *request.uri_mut() = url.as_str().parse().map_err(|_| failure("a key that is no URL".to_owned()))?;
             let passing = match self.http.execute(request).await {
@@ -91,8 +103,43 @@ impl UnfinishedUploads for MultipartListing {
         }
     }
 
+    async fn thaw(&self, path: &Path, tier: ThawTier, days: u32) -> object_store::Result<()> {
+        let tier = match tier {
+            ThawTier::Standard => "Standard",
+            ThawTier::Bulk => "Bulk",
+            ThawTier::Expedited => "Expedited",
+        };
+        let body = format!(
+            "<RestoreRequest xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Days>{days}</Days>\
+             <GlacierJobParameters><Tier>{tier}</Tier></GlacierJobParameters></RestoreRequest>"
+        );
+        self.send(Method::POST, path, vec![("restore", String::new())], body.into()).await.map(drop)
+    }
+
     async fn abort(&self, path: &Path, upload: &str) -> object_store::Result<()> {
         self.request(Method::DELETE, path, vec![("uploadId", upload.to_owned())]).await.map(drop)
+    }
+
+    async fn setting(&self, name: &str) -> object_store::Result<String> {
+        self.request(Method::GET, &Path::ROOT, vec![(name, String::new())]).await
+    }
+
+    /// Of one key there are few: the first page is enough.
+    async fn versions(&self, path: &Path) -> object_store::Result<Vec<String>> {
+        let query = vec![("versions", String::new()), ("prefix", path.to_string())];
+        let page = self.request(Method::GET, &Path::ROOT, query).await?;
+        let elements = ["Version", "DeleteMarker"].into_iter().flat_map(|kind| {
+            let (open, close) = (format!("<{kind}>"), format!("</{kind}>"));
+            page.split(&open).skip(1).filter_map(|rest| rest.split(&close).next()).collect::<Vec<_>>()
+        });
+        Ok(elements
+            .filter(|element| tag(element, "Key").as_deref() == Some(path.as_ref()))
+            .filter_map(|element| tag(element, "VersionId"))
+            .collect())
+    }
+
+    async fn delete_version(&self, path: &Path, version: &str) -> object_store::Result<()> {
+        self.request(Method::DELETE, path, vec![("versionId", version.to_owned())]).await.map(drop)
     }
 }
 

@@ -11,7 +11,7 @@ use object_store::client::{
 
 use crate::classify::between;
 use crate::cloud::Network;
-use crate::object::StorageClass;
+use crate::object::{StorageClass, Thaw};
 
 /// Joining the parts of a large object may take stores minutes.
 const JOINING: Duration = Duration::from_mins(10);
@@ -75,6 +75,9 @@ impl HttpService for Watched {
             if let Some(class) = class.map(str::to_owned) {
                 parts.extensions.insert(StorageClass(class));
             }
+            let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let thaw = Thaw { restore: text("x-amz-restore"), archive_status: text("x-amz-archive-status") };
+            parts.extensions.insert(thaw);
             return Ok(HttpResponse::from_parts(parts, body));
         }
         let region =

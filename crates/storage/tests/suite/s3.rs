@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use pgkeep_storage::{
-    Created, ErrorKind, Key, ObjectStorage, PartRules, Result, S3Settings, Storage, StorageExt, Support, WriteOptions,
-    conformance, fixed_credentials,
+    Created, Encryption, ErrorKind, Key, ObjectStorage, PartRules, Readiness, Result, S3Settings, Storage, StorageExt,
+    Support, WriteOptions, conformance, fixed_credentials,
 };
 
 use crate::s3_server::{Fault, S3Server, SECRET};
@@ -278,4 +278,34 @@ async fn what_the_server_cannot_tell_is_not_known() {
     let server = S3Server::start().await;
     assert_eq!(server.storage().unfinished(i64::MAX).await.unwrap(), None, "it has no listing of uploads");
     assert_eq!(server.storage().free_bytes().await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_asked_to_encrypt_as_set() {
+    let server = S3Server::start().await;
+    let amazon = S3Settings { endpoint: None, ..server.settings() };
+    assert_eq!(amazon.asked_encryption(), Encryption::Aes256, "by default on Amazon");
+    assert_eq!(server.settings().asked_encryption(), Encryption::BucketDefault, "and not elsewhere");
+    let told = async |encryption: Encryption| {
+        let storage = small_steps(S3Settings { encryption, ..server.settings() });
+        storage.put(&key("small"), "x".into()).await.unwrap();
+        write(&storage, "large", &large(6 * MIB)).await.unwrap();
+        storage.read_all(&key("small"), 10).await.unwrap();
+        server.encryption()
+    };
+    let each = |algorithm: &str, key: &str| {
+        // The small object, and the beginning of the large one; what is read or joined needs no telling.
+        ["PUT", "POST"].map(|method| (method.to_owned(), algorithm.to_owned(), key.to_owned()))
+    };
+    assert_eq!(told(Encryption::Aes256).await, each("AES256", ""));
+    assert_eq!(told(Encryption::Kms("arn:aws:kms:key/1".to_owned())).await, each("aws:kms", "arn:aws:kms:key/1"));
+    assert_eq!(told(Encryption::BucketDefault).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_in_no_archive_tier_is_ready() {
+    let server = S3Server::start().await;
+    server.storage().put(&key("a"), "x".into()).await.unwrap();
+    assert_eq!(server.storage().readiness(&key("a")).await.unwrap(), Readiness::Ready);
+    assert_eq!(server.storage().readiness(&key("b")).await.unwrap_err().kind(), ErrorKind::NotFound);
 }

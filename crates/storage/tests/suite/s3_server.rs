@@ -56,6 +56,8 @@ struct State {
     root: tempfile::TempDir,
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<String>>,
+    /// The encryption that requests asked for: method, algorithm, key.
+    encryption: Mutex<Vec<(String, String, String)>>,
     /// The server looks, then writes: conditional requests have to queue to be atomic.
     conditional: tokio::sync::Mutex<()>,
 }
@@ -74,6 +76,7 @@ impl S3Server {
             root,
             rules: Mutex::default(),
             requests: Mutex::default(),
+            encryption: Mutex::default(),
             conditional: tokio::sync::Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, service, Arc::clone(&state)));
@@ -119,6 +122,11 @@ impl S3Server {
         std::mem::take(&mut self.state.requests.lock().unwrap())
     }
 
+    /// The encryption that requests have asked for since the last call: method, algorithm, key.
+    pub(crate) fn encryption(&self) -> Vec<(String, String, String)> {
+        std::mem::take(&mut self.state.encryption.lock().unwrap())
+    }
+
     /// Everything the server stores that is no object: parts of uploads.
     pub(crate) fn parts(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.state.root.path()).unwrap();
@@ -154,6 +162,11 @@ async fn answer(
     let range = request.headers().get("range").map(|range| format!(" {}", range.to_str().unwrap())).unwrap_or_default();
     let line = format!("{} {}{range}", request.method(), request.uri());
     state.requests.lock().unwrap().push(line.clone());
+    let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    if let Some(algorithm) = header("x-amz-server-side-encryption") {
+        let key = header("x-amz-server-side-encryption-aws-kms-key-id").unwrap_or_default();
+        state.encryption.lock().unwrap().push((request.method().to_string(), algorithm, key));
+    }
     let fault = state.fault(&line);
     let conditional = request.headers().contains_key("if-none-match");
     match fault {

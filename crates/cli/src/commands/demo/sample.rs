@@ -1,10 +1,15 @@
 //! The sample: a small SaaS with awkward types, its census, and an accident.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::process::Stdio;
 
 use pgkeep_dump::{ConnectSettings, Connection, SessionSettings, quote_identifier};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
+use crate::hint::Code;
 use crate::reporter::Reporter;
 
 /// Messages in a database of scale 1.
@@ -101,6 +106,53 @@ pub(super) struct Census {
     pub(super) bytes: u64,
     /// By schema and name.
     pub(super) tables: BTreeMap<String, Content>,
+}
+
+/// What `pg_dump` writes of a database: its lines, the order of a table's rows aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Text {
+    /// Their number.
+    pub(super) lines: u64,
+    sum: u64,
+}
+
+impl Text {
+    /// Asks the `pg_dump` in `bin_dir` for all of the database at `url`.
+    pub(super) async fn of(bin_dir: &Path, url: &str) -> Result<Self> {
+        let failed = |error: std::io::Error| Failure::io("run pg_dump", &error);
+        let mut child = tokio::process::Command::new(bin_dir.join("pg_dump"))
+            .arg(url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let mut text = Self::default();
+        if let Some(output) = child.stdout.take() {
+            let mut output = BufReader::with_capacity(1 << 20, output);
+            let mut line = Vec::new();
+            while output.read_until(b'\n', &mut line).await.map_err(failed)? > 0 {
+                text.add(&line);
+                line.clear();
+            }
+        }
+        let status = child.wait().await.map_err(failed)?;
+        if status.success() {
+            return Ok(text);
+        }
+        Err(Failure::new(Code::Unexpected, format!("pg_dump ended with {status}")))
+    }
+
+    fn add(&mut self, line: &[u8]) {
+        // These two hold a word that is drawn anew each time.
+        if line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ") {
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        line.hash(&mut hasher);
+        self.lines += 1;
+        self.sum = self.sum.wrapping_add(hasher.finish());
+    }
 }
 
 /// What one table holds.

@@ -23,7 +23,7 @@ pub(super) fn backup(context: &Context, chosen: &Chosen, source: &BackupSource) 
         reporter.info("It has no meta: it is counted while it is loaded, and there is nothing to compare it with");
         return;
     };
-    let meta = &entry.meta;
+    let meta = source.meta.as_ref().unwrap_or(&entry.meta);
     let rows: u64 = meta.entries.iter().map(|table| table.rows).sum();
     reporter.info(format!("Size: {}", short_size(meta.stored.bytes)));
     reporter.info(format!("Date: {}", meta.date.format("%Y-%m-%d %H:%M:%S")));

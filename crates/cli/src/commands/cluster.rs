@@ -1,4 +1,4 @@
-//! A throw-away PostgreSQL server from the installed binaries: one folder, one socket, no network.
+//! A throw-away PostgreSQL server from the installed binaries: one folder, one socket, no network. For the demo and for drills.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,15 @@ const USER: &str = "postgres";
 const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// What the server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be shown: it need not survive a power failure.
+    Demo,
+    /// To be measured: it writes as a real server does.
+    Drill,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -40,6 +49,7 @@ struct User {
 impl Cluster {
     /// Makes a cluster in a temporary folder and starts it.
     pub(super) async fn start(
+        purpose: Purpose,
         bin_dir: Option<&Path>,
         surroundings: &Surroundings,
         reporter: &Reporter,
@@ -53,7 +63,7 @@ impl Cluster {
         let user = if surroundings.uid == 0 { Some(unprivileged()?) } else { None };
         let failed = |error: std::io::Error| Failure::io("make a folder for the server", &error);
         let parent = surroundings.variable("TMPDIR").unwrap_or("/tmp");
-        let folder = tempfile::Builder::new().prefix("pgkeep-demo-").tempdir_in(parent).map_err(failed)?;
+        let folder = tempfile::Builder::new().prefix(purpose.prefix()).tempdir_in(parent).map_err(failed)?;
         let path = folder.path().to_owned();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
         for name in ["data", "socket"] {
@@ -65,10 +75,17 @@ impl Cluster {
             }
         }
         reporter.show(&format!("A throw-away server from {} in {}\n", bin_dir.display(), path.display()));
-        initialise(&bin_dir, &path, user).await?;
-        let server = serve(&bin_dir, &path, user)?;
+        // On a terminal, Ctrl-C reaches initdb too.
+        let interrupted = |failure| {
+            if cancel.is_cancelled() { Failure::new(Code::Interrupted, "interrupted") } else { failure }
+        };
+        initialise(&bin_dir, &path, user).await.map_err(interrupted)?;
+        let server = serve(purpose, &bin_dir, &path, user)?;
         let mut cluster = Self { folder: Some(folder), path, bin_dir, server };
-        cluster.wait_until_ready(cancel).await?;
+        if let Err(failure) = cluster.wait_until_ready(cancel).await {
+            cluster.remove(reporter).await;
+            return Err(failure);
+        }
         Ok(cluster)
     }
 
@@ -94,8 +111,7 @@ impl Cluster {
                 if let Ok(Some(status)) = self.server.try_wait() {
                     return Err(self.did_not_start(&format!("it ended with {status}")));
                 }
-                if let Ok(mut connection) = Connection::connect(&settings, SessionSettings::Admin).await {
-                    connection.execute(format!("CREATE DATABASE {}", super::DATABASE)).await?;
+                if let Ok(connection) = Connection::connect(&settings, SessionSettings::Admin).await {
                     connection.close().await?;
                     return Ok(());
                 }
@@ -135,15 +151,15 @@ impl Cluster {
         }
         std::mem::forget(self.server);
     }
+}
 
-    /// How to use what was left.
-    pub(super) fn how_to_go_on(&self) -> String {
-        let folder = self.path.display();
-        format!(
-            "\nThe server goes on:\n  export DATABASE_URL='{}' BACKUP_DIR={folder}/backups LOG_FILE={folder}/backups.log\n  \
-             pgkeep list\nTo end it: kill -INT $(head -1 {folder}/data/postmaster.pid) && rm -r {folder}\n",
-            self.url(super::DATABASE)
-        )
+impl Purpose {
+    /// How the server's folder is called.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Demo => "pgkeep-demo-",
+            Self::Drill => "pgkeep-drill-",
+        }
     }
 }
 
@@ -176,15 +192,14 @@ async fn initialise(bin_dir: &Path, folder: &Path, user: Option<User>) -> Result
     Err(Failure::new(Code::Unexpected, format!("initdb failed: {}", said.join(" | "))))
 }
 
-fn serve(bin_dir: &Path, folder: &Path, user: Option<User>) -> Result<Child> {
+fn serve(purpose: Purpose, bin_dir: &Path, folder: &Path, user: Option<User>) -> Result<Child> {
     let failed = |error: std::io::Error| Failure::io("start the server", &error);
     let log = std::fs::File::create(folder.join("server.log")).map_err(failed)?;
     let mut command = command(bin_dir.join("postgres"), folder, user);
     command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder.join("socket"));
     let port = format!("port={PORT}");
-    for setting in
-        ["listen_addresses=", &port, "fsync=off", "full_page_writes=off", "shared_buffers=128MB", "max_wal_size=4GB"]
-    {
+    let careless: &[&str] = if purpose == Purpose::Demo { &["fsync=off", "full_page_writes=off"] } else { &[] };
+    for setting in ["listen_addresses=", &port, "shared_buffers=128MB", "max_wal_size=4GB"].iter().chain(careless) {
         command.arg("-c").arg(setting);
     }
     // A group of its own: Ctrl-C is for us, we end the server.

@@ -1,0 +1,83 @@
+//! What is remembered between runs: what people were told, when a restore was last tested, what was installed.
+//!
+//! It lies beside the backups, at every destination that takes it, and the newest copy counts: in a container only the bucket
+//! survives, on a host without a bucket only the directory, and when one of them is the trouble, the other still knows. What
+//! can't be remembered is told again, which is the safe side.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use pgkeep_core::Keeper;
+use pgkeep_metrics::{Installed, Watch};
+use pgkeep_storage::{Key, Storage, StorageExt};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::chain;
+
+const KEY: &str = ".pgkeep/monitoring.json";
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    /// When it was written.
+    pub(crate) written: DateTime<Utc>,
+    /// What people were told.
+    pub(crate) watch: Watch,
+    /// When the first backup was made, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_backup: Option<DateTime<Utc>>,
+    /// When a restore was last tested: its proof goes when its backup does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_restore_test: Option<DateTime<Utc>>,
+    /// What `monitor install` made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) installed: Option<Installed>,
+}
+
+impl Record {
+    /// The newest copy; an empty one if there is none.
+    pub(crate) async fn load(keeper: &Keeper) -> Self {
+        let copies = keeper.destinations.iter().map(|destination| read(destination.storage.as_ref()));
+        let copies = futures::future::join_all(copies).await;
+        copies.into_iter().flatten().max_by_key(|record| record.written).unwrap_or_default()
+    }
+
+    /// Writes it everywhere; says where that failed, one line each.
+    pub(crate) async fn store(&mut self, keeper: &Keeper, now: DateTime<Utc>) -> Vec<String> {
+        // Newer than what it replaces, whatever the clock says.
+        self.written = now.max(self.written + chrono::Duration::milliseconds(1));
+        let Ok(json) = serde_json::to_vec_pretty(self) else { return Vec::new() };
+        let json = Bytes::from(json);
+        let writes = keeper.destinations.iter().map(|destination| {
+            let json = json.clone();
+            async move {
+                let key = Key::new(KEY).map_err(|error| chain(&error))?;
+                let written = destination.storage.put(&key, json).await;
+                written.map_err(|error| format!("{}: {}", destination.name, chain(&error)))
+            }
+        });
+        futures::future::join_all(writes).await.into_iter().filter_map(Result::err).collect()
+    }
+}
+
+async fn read(storage: &dyn Storage) -> Option<Record> {
+    let key = Key::new(KEY).ok()?;
+    let json = storage.read_all(&key, MOST_BYTES).await.ok()?;
+    serde_json::from_slice(&json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_or_newer_record_can_be_read() {
+        assert_eq!(serde_json::from_str::<Record>("{}").unwrap(), Record::default());
+        let mut record = Record { first_backup: Some(DateTime::UNIX_EPOCH), ..Record::default() };
+        record.watch.hears("backup", Some("locked"), DateTime::UNIX_EPOCH);
+        let mut json = serde_json::to_value(&record).unwrap();
+        json["of_a_later_version"] = serde_json::json!(1);
+        assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
+    }
+}
