@@ -354,6 +354,7 @@ fn read_many<'o>(
 
 /// Whether a file's name is one that archives have.
 fn is_archive(name: &str) -> bool {
+    let name = name.strip_suffix(".age").unwrap_or(name);
     [".dump", ".dump.gz", ".dump.zst", ".dump.lz4"].iter().any(|extension| name.ends_with(extension))
 }
 

@@ -103,3 +103,15 @@ impl fmt::Display for BackupId {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_classes_of_the_contract() {
+        use BackupClass::{Daily, Monthly, PreRestore, Weekly};
+        let classes = [Daily, Weekly, Monthly, PreRestore].map(BackupClass::default_storage_class);
+        assert_eq!(classes, ["STANDARD_IA", "STANDARD_IA", "GLACIER", "STANDARD"]);
+    }
+}

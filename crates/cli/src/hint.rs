@@ -134,7 +134,7 @@ codes! {
     SettingsInvalid "settings_invalid" Usage None;
     /// The config file has a key nobody knows.
     ConfigUnknownKey "config_unknown_key" Usage
-        Some("README.md lists the keys");
+        Some("docs/SETTINGS.md lists the keys");
     /// The env-file could have been written by others.
     EnvFileRefused "env_file_refused" Usage
         Some("make it yours alone: chown \"$USER\" FILE && chmod 600 FILE");

@@ -45,6 +45,8 @@ fn a_backup_in_glacier_is_thawed_and_restored() {
     let strict = setup.run("pgkeep", &["verify", "--latest", "--stored", "--strict"]);
     assert_eq!(strict.code, Some(8), "{strict}");
 
+    setup.run("pgkeep", &["drill", "--monthly"]).failed_with(6, &["backup_integrity: FAIL", "GLACIER", "--thaw bulk"]);
+
     moto.thaw_takes(2);
     let restored = setup.pgkeep(&[&restore[..], &["--thaw", "expedited"]].concat());
     assert!(restored.stderr.contains("1 to 5 minutes") && restored.stderr.contains("can be read now"), "{restored}");
@@ -52,4 +54,5 @@ fn a_backup_in_glacier_is_thawed_and_restored() {
     server.psql("postgres", &format!("DROP DATABASE \"{target}\" WITH (FORCE)"));
     // Once there, it needs no asking.
     setup.pgkeep(&["verify", "--latest", "--deep"]);
+    setup.pgkeep(&["drill", "--monthly", "--thaw", "expedited"]);
 }

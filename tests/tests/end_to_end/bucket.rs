@@ -77,6 +77,41 @@ fn a_missing_bucket_fails_the_run_and_the_local_copy_is_made_good_later() {
 }
 
 #[test]
+fn keys_and_region_come_from_a_profile_as_aws_configure_writes_it() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("profile");
+    source.psql("CREATE TABLE t AS SELECT generate_series(1, 10) n");
+    let ceph = Ceph::shared();
+    let bucket = ceph.create_bucket("profile");
+    let mut setup = Setup::new(&source.url()).with("AWS_S3_BACKUP_BUCKET", &bucket).with("BACKUP_DIR", "none");
+    let environment: std::collections::BTreeMap<_, _> = ceph.environment().into_iter().collect();
+    let write = |name: &str, text: String| {
+        let path = setup.folder().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let credentials = write(
+        "credentials",
+        format!(
+            "[backups]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+        ),
+    );
+    let config = write("config", format!("[profile backups]\nregion = {}\n", environment["AWS_REGION"]));
+    setup.set("AWS_SHARED_CREDENTIALS_FILE", credentials);
+    setup.set("AWS_CONFIG_FILE", config);
+    setup.set("AWS_PROFILE", "backups");
+    for name in ["AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"] {
+        setup.set(name, &environment[name]);
+    }
+    setup.pgkeep(&["backup"]);
+    assert!(ceph.keys(&bucket).iter().any(|key| key.ends_with(".meta")), "{:?}", ceph.keys(&bucket));
+
+    setup.set("AWS_PROFILE", "nobody");
+    setup.run("pgkeep", &["backup"]).failed_with(6, &["credentials"]);
+}
+
+#[test]
 fn wrong_credentials_are_named() {
     let source = PostgresServer::shared(17).create_database("denied");
     source.psql("CREATE TABLE t AS SELECT 1 AS n");

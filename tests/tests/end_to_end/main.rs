@@ -9,6 +9,7 @@ mod keeping;
 mod keys;
 mod memory;
 mod monitoring;
+mod procedures;
 mod recovery;
 mod round_trip;
 mod secrets;

@@ -274,6 +274,9 @@ fn monitoring_is_installed_tested_and_removed_exactly() {
 
     let plan = setup.pgkeep(&["monitor", "install", "--dry-run", "--email", "ops@example.test"]);
     assert!(plan.stdout.contains("nothing was made"), "{plan}");
+    let somewhere = with_aws(&source.url(), &aws).with("AWS_REGION", "");
+    let plan = somewhere.pgkeep(&["monitor", "install", "--dry-run"]);
+    assert!(plan.stdout.contains("region=us-east-1"), "{plan}");
     let alarms =
         || aws.cloudwatch("DescribeAlarms", &json!({}))["MetricAlarms"].as_array().cloned().unwrap_or_default();
     assert_eq!(alarms().len(), 1);

@@ -1,7 +1,7 @@
 //! The three disasters of docs/RECOVERY.md, recovered from by the scripts that it shows.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use pgkeep_testkit::{Ceph, PostgresOptions, PostgresServer, client_tools, dump_text, dump_text_sorted, program, saas};
 
@@ -28,17 +28,8 @@ fn recover(setup: &Setup, script: &str, arguments: &[&str]) -> Run {
     let programs = program("pgkeep").parent().expect("a program lies in a folder").to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths([programs, client_tools(18)].into_iter().chain(std::env::split_paths(&path)));
-    let mut command: Command = setup.command("pgkeep", &[]);
-    let variables: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
-    command = Command::new("bash");
-    command
-        .arg(script)
-        .args(arguments)
-        .env_clear()
-        .envs(variables)
-        .env("PATH", path.expect("no colon in a folder's name"))
-        .current_dir(setup.folder())
-        .stdin(Stdio::null());
+    let mut command = setup.stock("bash");
+    command.arg(script).args(arguments).env("PATH", path.expect("no colon in a folder's name")).stdin(Stdio::null());
     let run = Run::of(&command.output().expect("bash can be run"));
     assert_eq!(run.code, Some(0), "{run}");
     run
@@ -123,7 +114,10 @@ fn deleted_rows_come_back_and_living_ones_stay() {
     setup.pgkeep(&["backup", "--daily"]);
     assert_ne!(before, dump_text_sorted(server, &source));
 
-    recover(&setup, "deleted-rows.sh", &["app.media", &then]);
+    let run = recover(&setup, "deleted-rows.sh", &["app.media", &then]);
+    let (_, statement) = run.stdout.rsplit_once("DROP DATABASE ").expect("how to drop the copy is said");
+    let copy = statement.trim().trim_end_matches('\'').to_owned();
+    server.psql("postgres", &format!("DROP DATABASE \"{copy}\""));
     source.psql("DELETE FROM app.audit WHERE what = 'life went on'");
     assert_eq!(before, dump_text_sorted(server, &source));
 }

@@ -1,7 +1,7 @@
 //! A user's set-up: a database's URL, a folder for backups, a log, and the programs run with them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -47,9 +47,15 @@ impl Setup {
 
     /// One of the programs with its arguments; nothing of this process's environment but PATH.
     pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program(name));
+        let mut command = self.stock(program(name));
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// Any program in the same surroundings.
+    pub(crate) fn stock(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(&self.variables)

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use pgkeep_storage::ThawTier;
 
 use super::IdentityArgs;
+use super::restore::thaw_tier;
 
 /// Try it out: back up, restore into a scratch database, compare, measure, report.
 ///
@@ -43,6 +45,9 @@ pub(crate) struct DrillArgs {
     pub(crate) wait: Option<String>,
     #[command(flatten)]
     pub(crate) keys: IdentityArgs,
+    /// Bring the backup out of its archive tier first, and wait for it: standard, bulk or expedited
+    #[arg(long, value_name = "TIER", num_args = 0..=1, default_missing_value = "standard", value_parser = thaw_tier)]
+    pub(crate) thaw: Option<ThawTier>,
 }
 
 /// What is tried out.

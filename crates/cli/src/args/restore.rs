@@ -95,7 +95,7 @@ pub(crate) fn class(text: &str) -> Result<BackupClass, String> {
 }
 
 /// How soon something is wanted out of an archive tier.
-fn thaw_tier(text: &str) -> Result<ThawTier, String> {
+pub(super) fn thaw_tier(text: &str) -> Result<ThawTier, String> {
     [ThawTier::Standard, ThawTier::Bulk, ThawTier::Expedited]
         .into_iter()
         .find(|tier| tier.word() == text)

@@ -25,6 +25,9 @@ use crate::wire::Access;
 use narrator::Narrator;
 
 pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<Done> {
+    if !due::is_wanted(context, args, args.class.class()).await? {
+        return Ok(Done::new("", "due", json!(false)));
+    }
     if args.dry_run {
         return make(context, args).await;
     }
@@ -43,9 +46,6 @@ async fn make(context: &Context, args: &BackupArgs) -> Result<Done> {
     let reporter = &context.reporter;
     let begun = Instant::now();
     let class = args.class.class();
-    if !due::is_wanted(context, args, class).await? {
-        return Ok(Done::new("", "due", json!(false)));
-    }
     reporter.banner(Level::Info, "Database Backup Started");
     reporter.info(format!("Backup Type: {class}"));
     reporter.info(format!("Timestamp: {}", BackupId::stamp(class, Utc::now())));

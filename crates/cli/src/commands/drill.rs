@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::pick::Chosen;
 use super::restore::keep_proof;
-use super::{Context, Done};
+use super::{Context, Done, thaw};
 use crate::args::{DrillArgs, DrillMode};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -167,7 +167,9 @@ impl<'c> Drill<'c> {
             }
             chosen => chosen?,
         };
-        self.quietly(chosen).with_keys(self.context).await
+        let chosen = self.quietly(chosen).with_keys(self.context).await?;
+        thaw::ensure_readable(self.context, &chosen.keeper, &chosen.source()?, self.args.thaw).await?;
+        Ok(chosen)
     }
 
     /// The same with a keeper that tells details as details.

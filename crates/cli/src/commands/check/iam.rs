@@ -114,6 +114,7 @@ impl Scope {
                     &objects,
                 ),
                 self.on_objects("TakeLocks", &["s3:PutObject"], &locks),
+                self.topic(&["sns:Publish"]),
             ],
             PolicyRole::Installer => vec![
                 self.listing("ListBackups"),
@@ -150,8 +151,11 @@ impl Scope {
                     "sns:Subscribe",
                     "sns:Unsubscribe",
                     "sns:ListSubscriptionsByTopic",
+                    "sns:ListTagsForResource",
                     "sns:Publish",
                 ]),
+                // Knows no resource; finds a topic again whose record is lost.
+                statement("FindTopics", &["sns:ListTopics"], &["*".to_owned()], None),
                 statement(
                     "AlarmsAndDashboard",
                     &[
