@@ -26,15 +26,31 @@ pub struct ReplicateReport {
 
 impl Keeper {
     /// Copies to every required destination the good backups that it misses and that its policy would keep, oldest
-    /// first, digests checked on the way. Without a policy, every one it misses.
-    pub async fn replicate_missing(&self, catalog: &Catalog, policy: Option<&Policy>) -> Result<ReplicateReport> {
+    /// first, digests checked on the way. Without a policy, every one it misses. With `encrypted_only`, plain ones stay where
+    /// they are, and a warning names them.
+    pub async fn replicate_missing(
+        &self,
+        catalog: &Catalog,
+        policy: Option<&Policy>,
+        encrypted_only: bool,
+    ) -> Result<ReplicateReport> {
         let mut report = ReplicateReport::default();
         for (index, destination) in self.destinations.iter().enumerate() {
             let listed = !catalog.incomplete.iter().any(|(name, _)| *name == destination.name);
             if !destination.required || !listed {
                 continue;
             }
-            for entry in self.missing(catalog, index, policy) {
+            let missing = self.missing(catalog, index, policy);
+            let (plain, missing): (Vec<_>, Vec<_>) =
+                missing.into_iter().partition(|entry| encrypted_only && entry.meta.encryption.is_none());
+            if let Some(first) = plain.first() {
+                let others = if plain.len() > 1 { format!(" and {} more", plain.len() - 1) } else { String::new() };
+                report.warnings.push(format!(
+                    "{}{others} from before encryption are not copied to {}, being plain",
+                    first.meta.id, destination.name
+                ));
+            }
+            for entry in missing {
                 let (id, name) = (entry.meta.id.to_string(), destination.name.clone());
                 if self.cancel.is_cancelled() {
                     return Err(Error::Interrupted);
@@ -231,7 +247,7 @@ mod tests {
         mark.put(bucket.storage.as_ref()).await.expect("marked");
         bucket.storage.put(&key, Bytes::from_static(b"archive")).await.expect("stored");
         let catalog = Catalog::load(&keeper).await.expect("loaded");
-        let report = keeper.replicate_missing(&catalog, None).await.expect("copied");
+        let report = keeper.replicate_missing(&catalog, None, false).await.expect("copied");
         assert_eq!((report.copied.len(), report.warnings.len()), (1, 0), "{report:?}");
         assert_eq!(keys(bucket).await.iter().filter(|key| key.contains("unpublished")).count(), 1, "its own is gone");
     }

@@ -165,7 +165,8 @@ impl<'r> Run<'r> {
 
     /// Missing copies of earlier backups made good; what fails there is no reason not to make a new one.
     async fn replicate(&mut self, catalog: &Catalog) -> Result<ReplicateReport> {
-        let work = self.keeper.replicate_missing(catalog, self.options.policy.as_ref());
+        let work =
+            self.keeper.replicate_missing(catalog, self.options.policy.as_ref(), self.options.encryption.is_some());
         match self.stop.until(work).await {
             Ok(report) => {
                 for warning in &report.warnings {

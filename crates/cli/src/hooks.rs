@@ -13,6 +13,7 @@ use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 
 use crate::commands::{Context, Done};
 use crate::failure::{Failure, Result};
@@ -62,6 +63,10 @@ impl Moment {
             Self::BeforeRestore => &variable::HOOK_BEFORE_RESTORE,
             Self::AfterRestore => &variable::HOOK_AFTER_RESTORE,
         }
+    }
+
+    fn is_after(self) -> bool {
+        matches!(self, Self::AfterBackup | Self::AfterRestore)
     }
 
     fn word(self) -> &'static str {
@@ -116,11 +121,19 @@ impl Context {
         command.envs(facts.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         self.reporter.info(format!("Running hook {name}: {}", program.display()));
-        self.follow(name, command, limit).await
+        // What comes after a run that was told to end is what puts things right again.
+        let cancel = if moment.is_after() { CancellationToken::new() } else { self.cancel.clone() };
+        self.follow(name, command, limit, &cancel).await
     }
 
     /// Runs it to its end, to the time limit, or to the end of the run.
-    async fn follow(&self, name: &'static str, mut command: Command, limit: Duration) -> Result<()> {
+    async fn follow(
+        &self,
+        name: &'static str,
+        mut command: Command,
+        limit: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
         let failed = |why: String| Failure::new(Code::HookFailed, format!("hook {name} failed: {why}"));
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let group = child.id().and_then(|id| Pid::from_raw(id as i32));
@@ -131,7 +144,7 @@ impl Context {
         let ended: Result<ExitStatus, Failure> = tokio::select! {
             status = child.wait() => status.map_err(|error| failed(error.to_string())),
             () = tokio::time::sleep(limit) => Err(failed(format!("it took longer than {} seconds", limit.as_secs()))),
-            () = self.cancel.cancelled() => Err(Failure::new(Code::Interrupted, "interrupted")),
+            () = cancel.cancelled() => Err(Failure::new(Code::Interrupted, "interrupted")),
         };
         if ended.is_err() {
             for signal in [Signal::TERM, Signal::KILL] {

@@ -115,7 +115,9 @@ impl Reporter {
 
     /// What follows is about this one of several databases.
     pub(crate) fn of(&self, database: Option<&str>) {
-        self.state().subject = database.map(str::to_owned);
+        let mut state = self.state();
+        state.subject = database.map(str::to_owned);
+        state.tail.clear();
     }
 
     /// A warning that is shown elsewhere; it counts for the outcome.

@@ -62,7 +62,7 @@ impl MetricsSink for CloudWatch {
 }
 
 pub(crate) fn dimension(database: &str) -> Dimension {
-    Dimension::builder().name(DIMENSION).value(database).build()
+    Dimension::builder().name(DIMENSION).value(crate::plan::dimension_value(database)).build()
 }
 
 fn unit(unit: Unit) -> StandardUnit {

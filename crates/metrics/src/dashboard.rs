@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::plan::dimension_value;
 use crate::plan::{OLD_TEST_SECONDS, SLOW_SECONDS};
 use crate::{Alarm, Metric};
 
@@ -96,7 +97,7 @@ impl Dashboard {
     }
 
     fn metric(&self, metric: Metric, options: &Value) -> Value {
-        json!([self.namespace, metric.name(), "Database", self.database, options])
+        json!([self.namespace, metric.name(), "Database", dimension_value(&self.database), options])
     }
 
     fn graph(&self, place: Place, title: &str, metrics: &Value, line: Option<(&str, f64)>) -> Value {

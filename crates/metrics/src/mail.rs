@@ -91,12 +91,25 @@ impl Notifier for Mail {
         CHANNEL
     }
 
-    async fn notify(&self, notice: &Notice) -> Result<(), Error> {
-        self.transport.send(self.message(notice)?).await.map(|_| ()).map_err(|error| Error {
-            retryable: !error.is_permanent() && !error.is_client(),
-            denied: error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535 | 538)),
-            ..Error::permanent(CHANNEL, chain(&error))
+    /// Connects and logs in.
+    async fn reach(&self) -> Option<Result<(), Error>> {
+        Some(match self.transport.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::passing(CHANNEL, "the server does not answer as a mail server does")),
+            Err(error) => Err(refused(&error)),
         })
+    }
+
+    async fn notify(&self, notice: &Notice) -> Result<(), Error> {
+        self.transport.send(self.message(notice)?).await.map(|_| ()).map_err(|error| refused(&error))
+    }
+}
+
+fn refused(error: &lettre::transport::smtp::Error) -> Error {
+    Error {
+        retryable: !error.is_permanent() && !error.is_client(),
+        denied: error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535 | 538)),
+        ..Error::permanent(CHANNEL, chain(error))
     }
 }
 

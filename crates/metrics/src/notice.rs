@@ -69,6 +69,11 @@ pub trait Notifier: Debug + Send + Sync {
     /// The channel's name in logs: `webhook`, `mail`, `SNS topic`.
     fn channel(&self) -> &str;
 
+    /// Tries the channel without telling anybody anything; `None` where that can't be done.
+    async fn reach(&self) -> Option<Result<(), Error>> {
+        None
+    }
+
     /// Delivers one notice, once; [`Patience::keep_trying`](crate::Patience::keep_trying) is for what fails.
     async fn notify(&self, notice: &Notice) -> Result<(), Error>;
 }

@@ -96,9 +96,6 @@ impl MonitoringPlan {
     pub fn flaws(&self) -> Vec<String> {
         let mut flaws: Vec<String> = self.alarms.iter().flat_map(Alarm::flaws).collect();
         flaws.extend(namespace_flaw(&self.namespace));
-        if self.database.is_empty() || self.database.chars().count() > 1_024 || self.database.starts_with(':') {
-            flaws.push("a dimension's value has 1 to 1,024 characters and does not begin with a colon".to_owned());
-        }
         if self.topic_name.len() > 256 {
             flaws.push("a topic's name has at most 256 characters".to_owned());
         }
@@ -237,6 +234,17 @@ pub(crate) fn plain_name(name: &str) -> String {
     format!("{plain}-{digest:08x}")
 }
 
+/// A database's name as a dimension may have it: printable ASCII, not blank, no colon first. Others have the form they have
+/// in names of alarms.
+pub(crate) fn dimension_value(database: &str) -> String {
+    let fits = database.chars().all(|c| matches!(c, ' '..='~')) && !database.trim().is_empty();
+    if fits && !database.starts_with(':') && database.len() <= 1_024 {
+        database.to_owned()
+    } else {
+        plain_name(database)
+    }
+}
+
 fn namespace_flaw(namespace: &str) -> Option<String> {
     let sound = (1..=255).contains(&namespace.len())
         && namespace.chars().all(|c| c.is_ascii_alphanumeric() || "._-/#: ".contains(c))
@@ -255,6 +263,18 @@ fn namespace_flaw(namespace: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_cloudwatch_refuses_are_written_otherwise() {
+        for name in ["app", "a b/c.d", "shop:1"] {
+            assert_eq!(dimension_value(name), name);
+        }
+        for name in ["müller", ":app", "", " ", "a\tb", &"x".repeat(1_025)] {
+            let value = dimension_value(name);
+            assert!(value.is_ascii() && !value.is_empty() && value.len() < 100, "{value}");
+        }
+        assert_ne!(dimension_value("müller"), dimension_value("mäller"));
+    }
 
     #[test]
     fn every_plan_is_one_that_cloudwatch_takes() {
@@ -300,13 +320,13 @@ mod tests {
 
     #[test]
     fn flaws_are_found() {
-        let mut plan = MonitoringPlan::new(&MonitoringOptions::new("AWS/RDS", ":app"));
+        let mut plan = MonitoringPlan::new(&MonitoringOptions::new("AWS/RDS", "app"));
         plan.alarms[0].periods = 169;
         plan.alarms[1].period_seconds = 90;
         plan.alarms[2].period_seconds = 1_800;
         plan.alarms[2].periods = 49;
         plan.alarms[3].threshold = f64::NAN;
-        assert_eq!(plan.flaws().len(), 6, "{:?}", plan.flaws());
+        assert_eq!(plan.flaws().len(), 5, "{:?}", plan.flaws());
     }
 
     #[test]

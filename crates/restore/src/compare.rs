@@ -111,6 +111,7 @@ impl Restorer {
                 Some(counted) if options.exact || counted.only(entry.rows) => {
                     tables.push((entry.dump_id, tally(entry)));
                 }
+                None => comparison.unprovable.push(format!("table {name}: it is gone since")),
                 // An empty table has nothing to lose.
                 Some(_) if entry.rows == 0 => {}
                 _ => comparison.written.push(name),

@@ -35,7 +35,7 @@ def main():
 
     def authenticate(server, session, envelope, mechanism, data):
         good = login == [data.login.decode(), data.password.decode()]
-        return AuthResult(success=good)
+        return AuthResult(success=good, handled=False)
 
     options = {}
     if login:

@@ -188,6 +188,30 @@ fn one_table_comes_back_from_an_encrypted_archive_in_a_bucket() {
 }
 
 #[test]
+fn nobody_to_encrypt_to_is_never_a_plain_backup() {
+    let source = PostgresServer::shared(17).create_database("nobody");
+    source.psql("CREATE TABLE t AS SELECT generate_series(1, 10) n");
+    let mut setup = Setup::new(&source.url());
+    let (_, recipient) = keygen(&setup, "backup.key");
+    setup.set("BACKUP_ENCRYPT_TO", &recipient);
+    setup.run("pgkeep", &["backup", "--encrypt-to", ""]).failed_with(2, &["names nobody"]);
+    setup.set("BACKUP_ENCRYPT_TO", ",");
+    setup.run("pgkeep", &["backup"]).failed_with(2, &["names nobody"]);
+    assert_eq!(setup.files(), Vec::<String>::new());
+
+    // Plain ones from before stay where they are when a second place comes with encryption.
+    setup.set("BACKUP_ENCRYPT_TO", "none");
+    setup.pgkeep(&["backup", "--weekly"]);
+    let store = setup.folder().join("store");
+    std::fs::create_dir(&store).expect("a folder");
+    setup.set("BACKUP_STORE", format!("file://{}", store.display()));
+    setup.set("BACKUP_ENCRYPT_TO", &recipient);
+    let run = setup.pgkeep(&["backup", "--daily"]);
+    assert!(run.stderr.contains("from before encryption are not copied"), "{run}");
+    assert!(!store.join("database-backups/weekly").exists() && !store.join("weekly").exists(), "{run}");
+}
+
+#[test]
 fn what_was_altered_or_cut_off_is_damage() {
     let server = PostgresServer::shared(17);
     let source = server.create_database("altered");

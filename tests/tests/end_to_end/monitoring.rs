@@ -73,7 +73,7 @@ fn what_is_measured_is_read_back_from_everywhere() {
     assert!(text.contains(&format!("pgkeep_backups{{database=\"{name}\",class=\"daily\"}} 4\n")), "{text}");
     assert!(text.contains("pgkeep_last_success_timestamp_seconds"), "{text}");
     assert!(
-        text.contains(&format!("pgkeep_last_run_success{{database=\"{name}\",operation=\"backup\"}} 1\n")),
+        text.contains(&format!("pgkeep_last_run_success{{database=\"{name}\",operation=\"daily backup\"}} 1\n")),
         "{text}"
     );
     let pushed = gateway.requests();
@@ -88,6 +88,59 @@ fn what_is_measured_is_read_back_from_everywhere() {
     let text = std::fs::read_to_string(textfiles.join(format!("pgkeep_{name}.prom"))).expect("a textfile");
     assert!(text.contains("pgkeep_last_restore_test_timestamp_seconds"), "{text}");
     source.server().psql("postgres", &format!("DROP DATABASE {name}_copy"));
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_told_of_and_a_daily_backup_heals_no_monthly_one() {
+    let (aws, webhook, pings) = (Aws::start(), Receiver::start(), Receiver::start());
+    let source = PostgresServer::shared(17).create_database("mistyped");
+    source.psql("CREATE TABLE t AS SELECT generate_series(1, 10) n");
+    let mut setup = with_aws(&source.url(), &aws)
+        .with("NOTIFICATION_WEBHOOK_URL", webhook.url())
+        .with("BACKUP_PING_URL", pings.url());
+    setup.set("BACKUP_JOBS", "many");
+    let run = setup.run("pgkeep", &["backup", "--monthly"]);
+    assert!(run.code == Some(2) && run.stderr.contains("BACKUP_JOBS"), "{run}");
+    let posted = webhook.wait_for(1);
+    assert!(posted[0].body.contains("monthly backup of") && posted[0].body.contains("BACKUP_JOBS"), "{posted:?}");
+    assert!(pings.requests().iter().any(|ping| ping.path.starts_with("/fail?rid=")), "{:?}", pings.requests());
+    assert_eq!(statistics(&aws, "BackupSuccess", source.name()), Some((1, 0.0, 0.0)));
+
+    setup.set("BACKUP_JOBS", "2");
+    setup.pgkeep(&["backup", "--daily"]);
+    assert_eq!(webhook.requests().len(), 1, "nothing is well again: {:?}", webhook.requests());
+    setup.pgkeep(&["backup", "--monthly"]);
+    let posted = webhook.wait_for(2);
+    assert!(posted[1].body.contains("monthly backup of") && posted[1].body.contains("well again"), "{posted:?}");
+
+    // A config file that nobody can understand hides nobody either who is named elsewhere.
+    std::fs::write(setup.folder().join("pgkeep.toml"), "bukcet = \"b\"\n").expect("written");
+    setup.run("pgkeep", &["backup"]).failed_with(2, &["bukcet"]);
+    assert!(webhook.wait_for(3)[2].body.contains("bukcet"));
+}
+
+#[test]
+fn a_check_tries_mail_and_metrics_without_waking_anybody() {
+    let (aws, mail) = (Aws::start(), MailServer::start(Some(("keeper", "right"))));
+    let source = PostgresServer::shared(17).create_database("checked");
+    source.psql("CREATE TABLE t AS SELECT generate_series(1, 10) n");
+    let mut setup = with_aws(&source.url(), &aws).with("NOTIFICATION_EMAIL", "ops@example.test");
+    let line = |run: &Run, name: &str| {
+        let found = run.stdout.lines().find(|line| line.split_whitespace().nth(1) == Some(name));
+        found.unwrap_or_else(|| panic!("no {name} in\n{run}")).trim().to_owned()
+    };
+    let nobody = setup.run("pgkeep", &["check"]);
+    assert!(line(&nobody, "NOTIFICATION_EMAIL").starts_with("WARN"), "{nobody}");
+    assert!(line(&nobody, "CloudWatch").starts_with("PASS"), "{nobody}");
+    assert_eq!(statistics(&aws, "MonitorTest", source.name()), Some((1, 1.0, 1.0)));
+    setup.set("NOTIFICATION_SMTP_URL", mail.url("keeper:right@"));
+    let right = setup.run("pgkeep", &["check"]);
+    assert!(line(&right, "mail").starts_with("PASS"), "{right}");
+    setup.set("NOTIFICATION_SMTP_URL", mail.url("keeper:wr0ng-s3cret@"));
+    let wrong = setup.run("pgkeep", &["check"]);
+    assert!(line(&wrong, "mail").starts_with("FAIL") && wrong.code == Some(6), "{wrong}");
+    assert!(!wrong.to_string().contains("wr0ng-s3cret"), "{wrong}");
+    assert!(mail.messages().is_empty(), "{:?}", mail.messages());
 }
 
 #[test]

@@ -119,7 +119,7 @@ async fn only_a_look_inside_needs_the_key() {
     }
     world.keeper.identities = Identities::default();
     let catalog = Catalog::load(&world.keeper).await.unwrap();
-    let copied = world.keeper.replicate_missing(&catalog, None).await.unwrap();
+    let copied = world.keeper.replicate_missing(&catalog, None, true).await.unwrap();
     assert_eq!(copied.copied.len(), 1, "{copied:?}");
     world.keeper.identities = pairs.identities(0);
     let reports = world.keeper.verify(&world.only().await, VerifyDepth::Deep).await.unwrap();

@@ -1,6 +1,7 @@
 //! A throw-away PostgreSQL server from the installed binaries: one folder, one socket, no network. For the demo and for drills.
 
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::OpenOptions;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -33,10 +34,11 @@ pub(super) enum Purpose {
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Cluster {
+    // Before its folder: fields are dropped in this order.
+    server: Child,
     folder: Option<tempfile::TempDir>,
     path: PathBuf,
     bin_dir: PathBuf,
-    server: Child,
 }
 
 /// Who runs the server: PostgreSQL refuses root.
@@ -81,7 +83,7 @@ impl Cluster {
         };
         initialise(&bin_dir, &path, user).await.map_err(interrupted)?;
         let server = serve(purpose, &bin_dir, &path, user)?;
-        let mut cluster = Self { folder: Some(folder), path, bin_dir, server };
+        let mut cluster = Self { server, folder: Some(folder), path, bin_dir };
         if let Err(failure) = cluster.wait_until_ready(cancel).await {
             cluster.remove(reporter).await;
             return Err(failure);
@@ -194,7 +196,9 @@ async fn initialise(bin_dir: &Path, folder: &Path, user: Option<User>) -> Result
 
 fn serve(purpose: Purpose, bin_dir: &Path, folder: &Path, user: Option<User>) -> Result<Child> {
     let failed = |error: std::io::Error| Failure::io("start the server", &error);
-    let log = std::fs::File::create(folder.join("server.log")).map_err(failed)?;
+    // It may hold rows.
+    let log = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join("server.log"));
+    let log = log.map_err(failed)?;
     let mut command = command(bin_dir.join("postgres"), folder, user);
     command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder.join("socket"));
     let port = format!("port={PORT}");

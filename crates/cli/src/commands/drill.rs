@@ -46,8 +46,10 @@ pub(super) async fn run(context: &Context, args: &DrillArgs) -> Result<Done> {
     let mut found = Found::default();
     let ended = drill.carry_out(&mut steps, &mut found).await;
 
-    let measured = found.restore.map(|(good, elapsed)| Measured::Drill { good, elapsed });
+    let restore = found.restore;
     let report = drill.report(begun, &steps, found);
+    let good = report.restore_success == Some(true);
+    let measured = restore.map(|(_, elapsed)| Measured::Drill { good, elapsed });
     let folder = context.settings.layers.text(&variable::DRILL_RESULTS).unwrap_or_else(|| DEFAULT_RESULTS.to_owned());
     // A report that can't be written does not change what was found.
     let files = report.write(&context.surroundings.directory.join(folder)).unwrap_or_else(|failure| {
@@ -254,7 +256,8 @@ impl<'c> Drill<'c> {
         ground: Option<&Ground>,
         restored: Option<Restored>,
     ) -> Result<()> {
-        if self.mode == DrillMode::Performance {
+        // How long something took that is not equal is worth nothing.
+        if self.mode == DrillMode::Performance && !matches!(restored, Some(Restored::Different { .. })) {
             return Ok(());
         }
         let (Some(ground), Some(restored)) = (ground, restored) else {

@@ -11,6 +11,7 @@ use crate::args::GlobalArgs;
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::invocation::Invocation;
+use crate::monitoring::Pings;
 use crate::reporter::Reporter;
 use crate::settings::Layers;
 use crate::surroundings::Surroundings;
@@ -28,6 +29,7 @@ pub(super) async fn run(
     if names.is_empty() {
         return Err(Failure::settings("--all needs a config file with [[database]] tables"));
     }
+    let pings = Pings::alone();
     let mut done = Done::default();
     let mut documents = Vec::new();
     let mut failures: Vec<(&str, Failure)> = Vec::new();
@@ -38,10 +40,12 @@ pub(super) async fn run(
         }
         reporter.of(Some(name));
         reporter.info(format!("Database {name} ({} of {})", index + 1, names.len()));
+        let pings = Pings { first: index == 0, last: index + 1 == names.len(), failed: !failures.is_empty(), ..pings };
         let known_warnings = reporter.warnings().len();
         let globals = GlobalArgs { database: Some(name.clone()), ..invocation.globals.clone() };
         let result =
-            Box::pin(one(invocation.program, globals, &invocation.command, surroundings, reporter, cancel)).await;
+            Box::pin(one(invocation.program, globals, &invocation.command, surroundings, reporter, cancel, pings))
+                .await;
         let (own, failure) = match result {
             Ok(mut own) => {
                 let failure = own.failure.take();

@@ -35,7 +35,7 @@ use crate::args::{Command, GlobalArgs, IdentityArgs, ScheduleAction, ScheduleArg
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::invocation::{Invocation, Program};
-use crate::monitoring::{Aftermath, Measured};
+use crate::monitoring::{Aftermath, Measured, Pings};
 use crate::reporter::Reporter;
 use crate::settings::{DEFAULT_LOG_FILE, FlagValue, Notice, Settings, variable};
 use crate::surroundings::Surroundings;
@@ -116,7 +116,10 @@ pub(crate) async fn run(
         Command::Init(args) => init::run(args, &surroundings, &reporter, &cancel).await,
         Command::Keygen(args) => keygen::run(args, globals, &surroundings, &reporter),
         command if command.all_databases() => every::run(&invocation, &surroundings, &reporter, &cancel).await,
-        command => Box::pin(one(invocation.program, globals.clone(), command, &surroundings, &reporter, &cancel)).await,
+        command => {
+            let pings = Pings::alone();
+            Box::pin(one(invocation.program, globals.clone(), command, &surroundings, &reporter, &cancel, pings)).await
+        }
     }
 }
 
@@ -128,17 +131,28 @@ async fn one(
     surroundings: &Surroundings,
     reporter: &Arc<Reporter>,
     cancel: &CancellationToken,
+    pings: Pings,
 ) -> Result<Done> {
     let (surroundings, reporter, cancel) = (surroundings.clone(), Arc::clone(reporter), cancel.clone());
     let log = log_of(program, command);
-    let settings = Settings::read(flags(command), &globals, &surroundings).inspect_err(|failure| {
-        // The settings name the log, so a failure to read them goes to wherever it would be without them.
-        if log != Log::None {
-            let path = surroundings.variable(variable::LOG_FILE.name).unwrap_or(DEFAULT_LOG_FILE).to_owned();
-            let _ = reporter.open_log(&log_path(&path, log), surroundings.stderr_file);
+    let settings = match Settings::read(flags(command), &globals, &surroundings) {
+        Ok(settings) => settings,
+        Err(failure) => {
+            // The settings name the log, so a failure to read them goes to wherever it would be without them.
+            if log != Log::None {
+                let path = surroundings.variable(variable::LOG_FILE.name).unwrap_or(DEFAULT_LOG_FILE).to_owned();
+                let _ = reporter.open_log(&log_path(&path, log), surroundings.stderr_file);
+            }
+            let result = Err(failure);
+            // Whoever is to hear of failed runs hears of this one too, as far as can be told who that is.
+            if let Ok(settings) = Settings::for_messages(&globals, &surroundings) {
+                let context = Context { program, globals, surroundings, settings, reporter, cancel };
+                let aftermath = Aftermath::begin(&context, command, pings).await;
+                Box::pin(aftermath.end(&context, &result)).await;
+            }
+            return result;
         }
-        let _ = failure;
-    })?;
+    };
     open_log(log, &settings, &surroundings, &reporter);
     for notice in &settings.layers.notices {
         match notice {
@@ -147,7 +161,7 @@ async fn one(
         }
     }
     let context = Context { program, globals, surroundings, settings, reporter, cancel };
-    let aftermath = Aftermath::begin(&context, command).await;
+    let aftermath = Aftermath::begin(&context, command, pings).await;
     let result = Box::pin(dispatch(&context, command)).await;
     Box::pin(aftermath.end(&context, &result)).await;
     result

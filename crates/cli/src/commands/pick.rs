@@ -49,7 +49,12 @@ impl Chosen {
                 }
             }
             Backup::Foreign(source) if source.key.name().ends_with(".age") => {
-                *source = source.clone().with_identities(&context.identities(&[PASSPHRASE.to_owned()]).await?);
+                // Whom it is encrypted to is not known: a passphrase is asked for if there is no key.
+                let mut identities = context.identities(&[]).await?;
+                if identities.is_empty() {
+                    identities = context.identities(&[PASSPHRASE.to_owned()]).await?;
+                }
+                *source = source.clone().with_identities(&identities);
             }
             Backup::Foreign(_) => {}
         }

@@ -59,6 +59,18 @@ impl Operation {
         }
     }
 
+    /// What a command is called where its outcome is remembered and told: a monthly backup that failed is not well again by a
+    /// daily one, nor any by one of a part.
+    fn name(self, command: &Command) -> String {
+        match command {
+            Command::Backup(args) if args.no_upload || !args.selection.pg_dump_arguments().is_empty() => {
+                format!("partial {}", self.word())
+            }
+            Command::Backup(args) => format!("{} {}", args.class.class(), self.word()),
+            _ => self.word().to_owned(),
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Backup => "backup",
@@ -70,10 +82,32 @@ impl Operation {
     }
 }
 
+/// What a dead-man service hears of a command: all of it, or a part where it is carried out for several databases.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pings {
+    /// The same for all of them.
+    pub(crate) run: RunId,
+    /// It begins here.
+    pub(crate) first: bool,
+    /// It ends here.
+    pub(crate) last: bool,
+    /// It has failed for one of those before.
+    pub(crate) failed: bool,
+}
+
+impl Pings {
+    /// All of it.
+    pub(crate) fn alone() -> Self {
+        Self { run: RunId::random(), first: true, last: true, failed: false }
+    }
+}
+
 /// A command under way.
 #[derive(Debug)]
 pub(crate) struct Aftermath {
     operation: Option<Operation>,
+    name: String,
+    pings: Pings,
     run: RunId,
     begun: DateTime<Utc>,
     clock: Instant,
@@ -81,12 +115,13 @@ pub(crate) struct Aftermath {
 
 impl Aftermath {
     /// Before a command.
-    pub(crate) async fn begin(context: &Context, command: &Command) -> Self {
+    pub(crate) async fn begin(context: &Context, command: &Command, pings: Pings) -> Self {
         let operation = Operation::of(command);
-        let this = Self { operation, run: RunId::random(), begun: Utc::now(), clock: Instant::now() };
+        let name = operation.map(|operation| operation.name(command)).unwrap_or_default();
+        let this = Self { operation, name, pings, run: pings.run, begun: Utc::now(), clock: Instant::now() };
         // Whether a run that looks first (`--if-due`) begins is not known yet: it only tells how it ended.
         let begins = matches!(command, Command::Backup(args) if args.if_due.is_none());
-        if begins && operation.is_some() {
+        if begins && pings.first && operation.is_some() {
             let set = Channels::dead_man(&context.settings);
             for flaw in &set.flaws {
                 context.reporter.warn(flaw);
@@ -115,7 +150,7 @@ impl Aftermath {
         let log = context.reporter.tail();
         let database = context.database_name();
         let story = Story {
-            operation: operation.word(),
+            operation: &self.name,
             database: &database,
             host: &context.surroundings.host,
             begun: self.begun,
@@ -125,6 +160,8 @@ impl Aftermath {
         };
         let dead_man =
             if operation == Operation::Backup { Channels::dead_man(&context.settings).dead_man } else { None };
+        // Of several databases, success is that of all of them.
+        let dead_man = dead_man.filter(|_| failure.is_some() || (self.pings.last && !self.pings.failed));
         let ping = async {
             let Some(dead_man) = &dead_man else { return };
             let (signal, message) =
@@ -134,18 +171,16 @@ impl Aftermath {
                 .await;
             self.unless_told(context, said);
         };
-        let rest = async {
-            if channels::any(&context.settings) {
-                Box::pin(self.tell(context, operation, &story, measured)).await;
-            }
-        };
-        futures::join!(ping, rest);
+        futures::join!(ping, Box::pin(self.tell(context, operation, &story, measured)));
     }
 
     async fn tell(&self, context: &Context, operation: Operation, story: &Story<'_>, measured: Option<&Measured>) {
         let reporter = &context.reporter;
         let keeper = Box::pin(context.quiet_keeper()).await;
-        let mut record = within(load(keeper.as_ref())).await.unwrap_or_default();
+        let mut record = within(load(keeper.as_ref())).await.unwrap_or_else(Record::unknown);
+        if !channels::any(&context.settings) && record.installed.is_none() {
+            return;
+        }
         let channels = Channels::of(context, &record).await;
         for flaw in &channels.flaws {
             reporter.warn(flaw);
@@ -154,7 +189,7 @@ impl Aftermath {
             let words = mail_route_words(&context.settings, &route);
             if story.failure.is_some() { reporter.warn(words) } else { reporter.info(words) }
         }
-        let told = record.watch.hears(operation.word(), story.failure.map(|failure| failure.code.text()), story.ended);
+        let told = record.watch.hears(&self.name, story.failure.map(|failure| failure.code.text()), story.ended);
         let seen_by_people = context.surroundings.stdin_is_terminal
             && story.failure.is_some_and(|failure| matches!(failure.code, Code::Interrupted | Code::NothingMatched));
         let notice = told.filter(|_| !seen_by_people).map(|told| (story.notice(&told), told));
@@ -167,7 +202,7 @@ impl Aftermath {
             record.last_restore_test = counted.last_restore_test;
         }
         if !heard && notice.is_some_and(|(_, told)| !matches!(told, Told::Recovered { .. })) {
-            record.watch.was_not_told(operation.word());
+            record.watch.was_not_told(&self.name);
         }
         if let Some(keeper) = &keeper {
             for failure in within(record.store(keeper, Utc::now())).await.unwrap_or_default() {

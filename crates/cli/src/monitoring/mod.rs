@@ -13,7 +13,7 @@ mod record;
 mod standing;
 mod story;
 
-pub(crate) use aftermath::{Aftermath, Measured};
+pub(crate) use aftermath::{Aftermath, Measured, Pings};
 pub(crate) use channels::{Channels, DEFAULT_NAMESPACE, MailRoute, mail_route, mail_route_words, namespace, topic};
 pub(crate) use record::Record;
 pub(crate) use story::without_row_data;

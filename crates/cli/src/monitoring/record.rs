@@ -4,6 +4,8 @@
 //! survives, on a host without a bucket only the directory, and when one of them is the trouble, the other still knows. What
 //! can't be remembered is told again, which is the safe side.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use pgkeep_core::Keeper;
@@ -15,6 +17,8 @@ use crate::failure::chain;
 
 const KEY: &str = ".pgkeep/monitoring.json";
 const MOST_BYTES: u64 = 1 << 20;
+/// One place that does not answer must not hide what another knows.
+const LONGEST_READ: Duration = Duration::from_secs(15);
 
 /// What is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,16 @@ pub(crate) struct Record {
     /// What `monitor install` made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) installed: Option<Installed>,
+    /// There may be one that could not be read: nothing is written over it.
+    #[serde(skip)]
+    pub(crate) unsure: bool,
+}
+
+/// What became of reading one copy.
+enum Seen {
+    Found(Box<Record>),
+    NotThere,
+    Unreadable,
 }
 
 impl Record {
@@ -40,11 +54,22 @@ impl Record {
     pub(crate) async fn load(keeper: &Keeper) -> Self {
         let copies = keeper.destinations.iter().map(|destination| read(destination.storage.as_ref()));
         let copies = futures::future::join_all(copies).await;
-        copies.into_iter().flatten().max_by_key(|record| record.written).unwrap_or_default()
+        let unsure = copies.iter().any(|seen| matches!(seen, Seen::Unreadable));
+        let found =
+            copies.into_iter().filter_map(|seen| if let Seen::Found(record) = seen { Some(*record) } else { None });
+        found.max_by_key(|record| record.written).unwrap_or_else(|| Self { unsure, ..Self::default() })
+    }
+
+    /// One that nothing is known of.
+    pub(crate) fn unknown() -> Self {
+        Self { unsure: true, ..Self::default() }
     }
 
     /// Writes it everywhere; says where that failed, one line each.
     pub(crate) async fn store(&mut self, keeper: &Keeper, now: DateTime<Utc>) -> Vec<String> {
+        if self.unsure {
+            return vec!["any place: what was there could not be read, and is not written over".to_owned()];
+        }
         // Newer than what it replaces, whatever the clock says.
         self.written = now.max(self.written + chrono::Duration::milliseconds(1));
         let Ok(json) = serde_json::to_vec_pretty(self) else { return Vec::new() };
@@ -61,10 +86,13 @@ impl Record {
     }
 }
 
-async fn read(storage: &dyn Storage) -> Option<Record> {
-    let key = Key::new(KEY).ok()?;
-    let json = storage.read_all(&key, MOST_BYTES).await.ok()?;
-    serde_json::from_slice(&json).ok()
+async fn read(storage: &dyn Storage) -> Seen {
+    let Ok(key) = Key::new(KEY) else { return Seen::Unreadable };
+    match tokio::time::timeout(LONGEST_READ, storage.read_all(&key, MOST_BYTES)).await {
+        Ok(Ok(json)) => serde_json::from_slice(&json).map_or(Seen::Unreadable, Seen::Found),
+        Ok(Err(pgkeep_storage::Error::NotFound { .. })) => Seen::NotThere,
+        Ok(Err(_)) | Err(_) => Seen::Unreadable,
+    }
 }
 
 #[cfg(test)]

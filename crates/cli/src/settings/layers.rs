@@ -139,6 +139,47 @@ impl Layers {
         Ok(layers)
     }
 
+    /// Who is told, and where backups are, from whatever can be read: for a run that can't begin otherwise.
+    pub(crate) fn for_messages(globals: &GlobalArgs, surroundings: &Surroundings) -> Self {
+        const BEGINNINGS: [&str; 5] = ["NOTIFICATION_", "AWS_", "CLOUDWATCH_", "PROMETHEUS_", "PUSHGATEWAY_"];
+        const NAMES: [&str; 6] =
+            ["BACKUP_PING_URL", "DATABASE_URL", "BACKUP_SOURCE_NAME", "BACKUP_STORE", "BACKUP_PREFIX", "BACKUP_DIR"];
+        let mut layers = Self::read(Vec::new(), globals, surroundings).unwrap_or_else(|_| {
+            let env_file = match &globals.env_file {
+                Some(path) => EnvFile::open(path, surroundings.uid).ok(),
+                None => EnvFile::find(&surroundings.directory, surroundings.uid).ok().and_then(Result::ok).flatten(),
+            };
+            Self { environment: surroundings.variables.clone(), env_file, ..Self::default() }
+        });
+        let is_kept = |name: &str| BEGINNINGS.iter().any(|begin| name.starts_with(begin)) || NAMES.contains(&name);
+        for variable in ALL.iter().filter(|variable| !is_kept(variable.name)) {
+            layers.remove(variable);
+        }
+        layers.destinations.clear();
+        layers
+    }
+
+    /// The same without anything about where backups are.
+    pub(crate) fn without_places(mut self) -> Self {
+        for name in ["AWS_S3_BACKUP_BUCKET", "BACKUP_STORE", "BACKUP_PREFIX"] {
+            for variable in ALL.iter().filter(|variable| variable.name == name) {
+                self.remove(variable);
+            }
+        }
+        self.environment.insert(BACKUP_DIR.name.to_owned(), "none".to_owned());
+        self
+    }
+
+    fn remove(&mut self, variable: &Variable) {
+        self.environment.remove(variable.name);
+        if let Some(file) = &mut self.env_file {
+            file.variables.remove(variable.name);
+        }
+        if let Some((_, values)) = &mut self.config {
+            values.remove(variable.key);
+        }
+    }
+
     /// The names of the config file's databases, in order.
     pub(crate) fn database_names(globals: &GlobalArgs, surroundings: &Surroundings) -> Result<Vec<String>> {
         let mut layers = Self { environment: surroundings.variables.clone(), ..Self::default() };

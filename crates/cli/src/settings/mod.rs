@@ -153,9 +153,16 @@ impl Settings {
         Self::from_layers(Layers::read(flags, globals, surroundings)?, surroundings)
     }
 
+    /// As much as tells who hears of a run whose settings can't be read, and where it would have been.
+    pub(crate) fn for_messages(globals: &GlobalArgs, surroundings: &Surroundings) -> Result<Self> {
+        let layers = Layers::for_messages(globals, surroundings);
+        Self::from_layers(layers.clone(), surroundings)
+            .or_else(|_| Self::from_layers(layers.without_places(), surroundings))
+    }
+
     fn from_layers(layers: Layers, surroundings: &Surroundings) -> Result<Self> {
         use variable as v;
-        let encrypted = layers.get(&v::ENCRYPT_TO).is_some_and(|found| !matches!(found.text.trim(), "none" | "off"));
+        let encrypted = layers.get(&v::ENCRYPT_TO).is_some_and(|found| !crate::wire::encrypts_nothing(&found.text));
         let remote = remote(&layers)?;
         let mut policy = retention::policy(&layers)?;
         let mut extra = Vec::new();

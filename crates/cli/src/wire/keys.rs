@@ -14,13 +14,26 @@ use crate::settings::{Found, variable};
 /// No key file is longer.
 const LONGEST_FILE: u64 = 1 << 20;
 
+/// Whether a value of `BACKUP_ENCRYPT_TO` says that backups are not encrypted.
+pub(crate) fn encrypts_nothing(text: &str) -> bool {
+    matches!(text.trim(), "none" | "off")
+}
+
 impl Context {
     /// Whom backups are encrypted to; `None` if they are not.
     pub(crate) async fn recipients(&self) -> Result<Option<Recipients>> {
         let Some(found) = self.settings.layers.get(&variable::ENCRYPT_TO) else { return Ok(None) };
+        if encrypts_nothing(&found.text) {
+            return Ok(None);
+        }
         let words: Vec<&str> = words(&found.text);
         match words.as_slice() {
-            [] | ["none" | "off"] => return Ok(None),
+            // A variable that was not set, perhaps: never a plain backup for that.
+            [] => {
+                let message = format!("{} names nobody to encrypt to", found.origin);
+                return Err(Failure::new(Code::RecipientInvalid, message)
+                    .hint("a public key (age1…), or none for plain backups"));
+            }
             [word] if *word == PASSPHRASE => return Ok(Some(Recipients::passphrase(self.passphrase(true).await?))),
             words if words.contains(&PASSPHRASE) => {
                 let message = format!("{}: a passphrase stands alone, without public keys", found.origin);

@@ -1,5 +1,7 @@
 //! Who hears of failures, and who takes metrics.
 
+use std::time::Duration;
+
 use chrono::Utc;
 use pgkeep_metrics::{CloudWatch, Error, Measurement, Metric, MetricsSink, Sample, Textfile};
 
@@ -12,6 +14,9 @@ use crate::wire::Access;
 
 /// How a message is tried: not by a check, which nobody wants to hear of.
 const TRY: &str = "set; `pgkeep monitor test` sends a message";
+
+/// Longest time for a channel to answer.
+const LONGEST_TRY: Duration = Duration::from_secs(15);
 
 /// Channels as far as they can be tried without waking anybody.
 pub(super) async fn check(scene: Scene<'_>, findings: &mut Findings) {
@@ -29,7 +34,7 @@ pub(super) async fn check(scene: Scene<'_>, findings: &mut Findings) {
     if let Some(route) = mail_route(settings, &record) {
         let words = mail_route_words(settings, &route);
         match route {
-            MailRoute::Smtp | MailRoute::Topic(_) => findings.pass("NOTIFICATION_EMAIL", words),
+            MailRoute::Smtp | MailRoute::Topic(_) => findings.skip("NOTIFICATION_EMAIL", words),
             MailRoute::Nobody => findings.warn("NOTIFICATION_EMAIL", words),
         };
     } else if channels.notifiers.is_empty() {
@@ -40,7 +45,23 @@ pub(super) async fn check(scene: Scene<'_>, findings: &mut Findings) {
     for notifier in &channels.notifiers {
         let shown = topic(settings, &record).filter(|_| notifier.channel() == pgkeep_metrics::SnsTopic::CHANNEL);
         let which = shown.map(|arn| format!("{arn} is ")).unwrap_or_default();
-        findings.skip(notifier.channel(), format!("{which}{TRY}"));
+        let reached = async {
+            tokio::select! {
+                reached = tokio::time::timeout(LONGEST_TRY, notifier.reach()) => {
+                    let late = || Some(Err(Error::passing(notifier.channel(), "it does not answer in time")));
+                    reached.unwrap_or_else(|_| late())
+                }
+                () = context.cancel.cancelled() => None,
+            }
+        };
+        match if scene.args.dry_run { None } else { reached.await } {
+            None => findings.skip(notifier.channel(), format!("{which}{TRY}")),
+            Some(Ok(())) => findings.pass(notifier.channel(), "the server was reached and lets us in"),
+            Some(Err(error)) => findings
+                .fail(notifier.channel(), error.reason)
+                .hint("see NOTIFICATION_SMTP_URL: server, port, user, password")
+                .code(Code::MonitoringFailed),
+        };
     }
     if Channels::dead_man(settings).dead_man.is_some() {
         findings.skip("ping", "set; every backup tells when it begins and ends");

@@ -1,13 +1,16 @@
 //! `--integrity-only`: is the live database sound, and what the backup says it should be?
 
+use std::time::Instant;
+
 use pgkeep_core::{BackupSource, Catalog, CatalogEntry, Pick, ProofKind, ProofOutcome};
-use pgkeep_restore::{CompareOptions, Restorer};
+use pgkeep_restore::{CompareOptions, Comparison, Restorer};
 
 use super::steps::{Passed, Steps};
 use super::{Drill, Found, checks};
 use crate::commands::pick::{Backup, Chosen};
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
+use crate::render::count;
 use crate::wire::Access;
 
 impl Drill<'_> {
@@ -19,6 +22,10 @@ impl Drill<'_> {
             Ok(source) => Some(source),
             Err(failure) if failure.code == Code::Interrupted => return Err(failure),
             Err(failure) if self.args.backup.is_some() => return Err(failure),
+            Err(failure) if failure.code != Code::NothingMatched => {
+                steps.run("data_integrity", async { Err::<Passed<()>, _>(failure) }).await?;
+                None
+            }
             Err(failure) => {
                 steps.skip("data_integrity", format!("there is no backup to compare with: {}", failure.message));
                 None
@@ -26,7 +33,27 @@ impl Drill<'_> {
         };
         if let Some(source) = &source {
             found.backup = Some(source.name());
-            steps.run("data_integrity", Box::pin(self.compared(&restorer, source))).await?;
+            let began = Instant::now();
+            let comparison = Box::pin(self.compare(&restorer, source)).await;
+            match comparison {
+                Ok(Comparison { tables: 0, differences, written, .. }) if differences.is_empty() => {
+                    let why = match (&source.meta, written.len()) {
+                        (None, _) => "it has no meta, so there is nothing to compare with".to_owned(),
+                        (Some(_), 0) => "it has no rows".to_owned(),
+                        (Some(_), written) => {
+                            let tables = count(written as u64, "table");
+                            format!(
+                                "{tables} written to since, or the server has lost count: name the backup (--backup)"
+                            )
+                        }
+                    };
+                    steps.skip("data_integrity", format!("nothing of {} is comparable: {why}", source.name()));
+                }
+                compared => {
+                    let judged = async { checks::comparison(compared?) };
+                    steps.run_since("data_integrity", began, judged).await?;
+                }
+            }
         }
         let meta = source.as_ref().and_then(|source| source.meta.as_deref());
         let look = async {
@@ -44,11 +71,11 @@ impl Drill<'_> {
         self.ask(steps, found, &restorer).await
     }
 
-    async fn compared(&self, restorer: &Restorer, source: &BackupSource) -> Result<Passed<()>> {
+    async fn compare(&self, restorer: &Restorer, source: &BackupSource) -> Result<Comparison> {
         // Whoever names the backup says that nothing was written since.
         let exact = self.args.backup.is_some();
         let options = CompareOptions { source: source.clone(), exact, jobs: self.context.settings.jobs };
-        checks::comparison(restorer.compare(&options).await?)
+        Ok(restorer.compare(&options).await?)
     }
 
     /// The backup the live database came from, as far as can be told: the one named; else the one that was restored when the

@@ -142,6 +142,11 @@ fn judged(reports: &[VerifyReport]) -> Result<Vec<String>> {
     if !findings.is_empty() {
         return Err(Failure::new(Code::Damaged, findings.join("; ")));
     }
+    if let Some(report) = reports.iter().find(|report| report.archived) {
+        let message = format!("the copy at {} lies in an archive tier: nothing of it was read", report.destination);
+        return Err(Failure::new(Code::Archived, message)
+            .hint("--thaw, or another BACKUP_STORAGE_CLASS for this class of backup"));
+    }
     let told = |report: &VerifyReport| match report.depth {
         VerifyDepth::Deep => format!(
             "{}: {} and {} recounted, all as when it was made",

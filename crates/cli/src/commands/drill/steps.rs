@@ -75,8 +75,17 @@ impl<'c> Steps<'c> {
         name: &'static str,
         work: impl Future<Output = Result<Passed<T>>>,
     ) -> Result<Option<T>> {
+        self.run_since(name, Instant::now(), work).await
+    }
+
+    /// The same for what began before.
+    pub(super) async fn run_since<T>(
+        &mut self,
+        name: &'static str,
+        began: Instant,
+        work: impl Future<Output = Result<Passed<T>>>,
+    ) -> Result<Option<T>> {
         self.context.reporter.info(format!("{name}..."));
-        let began = Instant::now();
         let outcome = work.await;
         let took = began.elapsed();
         self.context.reporter.clear();

@@ -79,9 +79,8 @@ pub(super) async fn run(context: &Context, args: &ScheduleInstallArgs) -> Result
             let before = systemd.read(name);
             let changed = units.len() != before.len() || units.iter().any(|unit| !before.contains(unit));
             if !args.dry_run {
-                if changed {
-                    systemd.install(name, &units).await?;
-                }
+                // Also where nothing changed: somebody may have stopped a timer.
+                systemd.install(name, &units).await?;
                 if args.unit_dir.is_none()
                     && let Some((crontab, text)) = &installed.crontab
                     && let Some(without) = block::without(text, name)?
