@@ -262,6 +262,9 @@ fn a_user_of_ones_own_and_several_schedules() {
     host.run("cd / && pgkeep schedule install --user postgres --env-file /etc/pgkeep/env --name other");
     let both = host.run("crontab -u postgres -l");
     assert_eq!(both.matches(" backup --daily ").count(), 2, "{both}");
+    // A log that postgres can't write would keep its jobs from starting.
+    assert!(both.lines().any(|line| line.contains(">>/var/lib/postgresql/backups.log")), "{both}");
+    assert!(!both.lines().any(|line| line.contains(">>/var/log/backups.log")), "{both}");
     host.run("pgkeep schedule remove --user postgres");
     assert_eq!(host.run("crontab -u postgres -l").matches(" backup --daily ").count(), 1);
     host.run("pgkeep schedule remove --user postgres --name other");

@@ -1,5 +1,6 @@
 //! The three disasters of docs/RECOVERY.md, recovered from by the scripts that it shows.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -64,15 +65,22 @@ fn a_lost_server_comes_back_from_the_bucket_on_a_blank_host() {
     lost.psql("postgres", &format!("CREATE ROLE salon_owner; CREATE DATABASE {database}"));
     saas::load(&lost, database, 0.05);
     lost.psql(database, "ALTER TABLE app.salons OWNER TO salon_owner; GRANT SELECT ON app.customers TO salon_owner");
-    let (setup, bucket) = with_bucket(&lost.url(database), "lost");
+    let (mut setup, bucket) = with_bucket(&lost.url(database), "lost");
+    let made = setup.pgkeep(&["keygen", "--to", "backup.key"]);
+    setup.set("BACKUP_ENCRYPT_TO", made.stdout.trim().strip_prefix("Public key: ").expect("the public key"));
     setup.pgkeep(&["backup", "--daily"]);
+    let key = std::fs::read(setup.folder().join("backup.key")).expect("the key, which is kept elsewhere");
     let before = dump_text(&lost, database);
     // The host goes with all that is on it.
     lost.kill();
     drop(setup);
 
     let new = PostgresServer::start(18, &PostgresOptions::default());
-    let blank = of_bucket(&new.url(database), &bucket);
+    let mut blank = of_bucket(&new.url(database), &bucket);
+    let file = blank.folder().join("backup.key");
+    std::fs::write(&file, key).expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its owner's alone");
+    blank.set("BACKUP_IDENTITY_FILE", file);
     recover(&blank, "server-lost.sh", &[]);
     assert_eq!(new.psql(database, "SELECT count(*) > 0 FROM app.customers"), "t");
     assert_eq!(
@@ -102,7 +110,9 @@ fn deleted_rows_come_back_and_living_ones_stay() {
     let (setup, _) = with_bucket(&source.url(), "deleted");
     setup.pgkeep(&["backup", "--daily"]);
     let before = dump_text_sorted(server, &source);
-    let then = source.psql("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')");
+    // As people say it: a whole second, not before the backup's snapshot.
+    let then = "SELECT to_char(now() AT TIME ZONE 'UTC' + interval '1 second', 'YYYY-MM-DD HH24:MI:SS')";
+    let then = source.psql(then);
     std::thread::sleep(std::time::Duration::from_millis(1100));
 
     source.psql("DELETE FROM app.media WHERE id % 3 = 0");

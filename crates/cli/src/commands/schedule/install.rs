@@ -8,7 +8,7 @@ use super::daemon::{Daemon, Flavour};
 use super::job::Job;
 use super::systemd::{self, Systemd};
 use super::units::{self, Manager, Unit};
-use super::{Context, Done, Installed, document, name, next_words, plan};
+use super::{Context, Done, Installed, document, name, next_words, plan, test};
 use crate::args::{ScheduleInstallArgs, SchedulePlace};
 use crate::failure::{Failure, Result};
 use crate::hint::Code;
@@ -46,11 +46,21 @@ pub(super) async fn run(context: &Context, args: &ScheduleInstallArgs) -> Result
     let now = Utc::now();
     match choice {
         Choice::Cron(daemon, clock) => {
-            if let Some(log) = launch.log.take_if(|log| args.place.user.is_none() && !can_append(log, args.dry_run)) {
-                context.reporter.warn(format!(
-                    "{} can't be written by this user: cron mails what the jobs say instead; set LOG_FILE",
-                    log.display()
-                ));
+            if let Some(log) = launch.log.take() {
+                // A job whose words can't be written down would not start at all.
+                let writable = match args.place.user.as_deref() {
+                    None => can_append(&log, args.dry_run),
+                    Some(user) => test::can_append(context, user, &log).await?,
+                };
+                if writable {
+                    launch.log = Some(log);
+                } else {
+                    context.reporter.warn(format!(
+                        "{} can't be written by {}: cron mails what the jobs say instead; set LOG_FILE",
+                        log.display(),
+                        args.place.user.as_deref().unwrap_or("this user")
+                    ));
+                }
             }
             let block = block::block(name, &launch, &jobs, &clock)?;
             let Some((crontab, before)) = &installed.crontab else {

@@ -129,6 +129,14 @@ async fn verdict(context: &Context, user: Option<&str>, trial: &Trial) -> Result
     Ok(Verdict { task: trial.task, code: said.code, problem })
 }
 
+/// Whether this user's jobs can append to a log, which need not be there yet.
+pub(super) async fn can_append(context: &Context, user: &str, log: &Path) -> Result<bool> {
+    let quoted = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
+    let folder = quoted(log.parent().unwrap_or(Path::new("/")));
+    let script = format!("[ -w {0} ] || {{ [ ! -e {0} ] && [ -w {folder} ]; }}", quoted(log));
+    Ok(process::finish(bare(context, Some(user), CRON_PATH, &script)?, None).await?.well())
+}
+
 /// A job's line without what it appends its words to, and that.
 fn split_log(command: &str) -> (&str, Option<&str>) {
     match command.strip_suffix(" 2>&1").and_then(|rest| rest.rsplit_once(" >>")) {
