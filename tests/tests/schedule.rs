@@ -142,7 +142,10 @@ fn a_fresh_host_backs_up_by_itself_and_tells_everybody_when_it_cannot() {
     let install = format!("{INSTALL} --daily '* * * * *' --weekly none --monthly none --jitter 0");
     assert_eq!(json(&host, &install)["outcome"], "ok");
 
-    let counted = || aws.sums("PgKeep/Backups", "BackupSuccess", "shop");
+    let counted = || {
+        let found = aws.statistics("PgKeep/Backups", "BackupSuccess", "shop");
+        found.map_or((0, 0), |(runs, successes, _)| (runs, successes.round() as u64))
+    };
     eventually("a run of cron is counted", || counted().0 > 0);
     assert_eq!(counted().1, counted().0, "each of them succeeded");
     let listed = json(&host, "pgkeep list --env-file /etc/pgkeep/env");

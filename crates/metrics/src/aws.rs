@@ -1,12 +1,11 @@
 //! What AWS said, in one line.
 
-use std::error::Error as _;
-
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::Error;
+use crate::chain::chain;
 
 /// The error of a channel from that of a request.
 pub(crate) fn error<E>(channel: &str, error: &SdkError<E, HttpResponse>) -> Error
@@ -46,18 +45,7 @@ where
     let line = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        _ => {
-            let mut line = error.to_string();
-            let mut source = error.source();
-            while let Some(cause) = source {
-                let text = cause.to_string();
-                if !line.contains(&text) {
-                    line = format!("{line}: {text}");
-                }
-                source = cause.source();
-            }
-            line
-        }
+        _ => chain(error),
     };
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::Metric;
 use crate::plan::dimension_value;
 use crate::plan::{OLD_TEST_SECONDS, SLOW_SECONDS};
-use crate::{Alarm, Metric};
 
 /// What shows that a dashboard is ours.
 pub(crate) const MARK: &str = "Made by `pgkeep monitor install`";
@@ -136,8 +136,8 @@ fn widget(kind: &str, (x, y, width, height): Place, properties: &Value) -> Value
 
 /// The names of these alarms' ARNs: `arn:aws:cloudwatch:region:account:alarm:name`.
 #[cfg(all(feature = "cloudwatch", feature = "sns"))]
-pub(crate) fn in_order(alarms: &[Alarm], arns: &[String]) -> Vec<String> {
-    let arn = |alarm: &Alarm| arns.iter().find(|arn| arn.ends_with(&format!(":alarm:{}", alarm.name))).cloned();
+pub(crate) fn in_order(alarms: &[crate::Alarm], arns: &[String]) -> Vec<String> {
+    let arn = |alarm: &crate::Alarm| arns.iter().find(|arn| arn.ends_with(&format!(":alarm:{}", alarm.name))).cloned();
     alarms.iter().filter_map(arn).collect()
 }
 

@@ -1,6 +1,5 @@
 //! One way to send HTTP requests, for every channel that does.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
@@ -8,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::Error;
+use crate::chain::chain;
 
 /// A client that does not follow redirects: a POST that became a GET would be lost without a word.
 pub(crate) fn client(channel: &str) -> Result<Client, Error> {
@@ -45,15 +45,5 @@ pub(crate) async fn send(channel: &str, request: RequestBuilder) -> Result<(), E
 
 /// An error and its causes in one line, without the URL, which can hold a secret.
 fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        source = cause.source();
-    }
-    line
+    chain(&error.without_url())
 }

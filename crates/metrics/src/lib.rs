@@ -16,6 +16,8 @@
 mod alarm;
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(any(feature = "aws", feature = "http", feature = "smtp"))]
+mod chain;
 #[cfg(feature = "cloudwatch")]
 mod cloudwatch;
 mod dashboard;

@@ -11,6 +11,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use crate::chain::chain;
 use crate::{Error, Notice, Notifier, RunId};
 
 const CHANNEL: &str = "mail";
@@ -111,19 +112,6 @@ fn refused(error: &lettre::transport::smtp::Error) -> Error {
         denied: error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535 | 538)),
         ..Error::permanent(CHANNEL, chain(error))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        source = cause.source();
-    }
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

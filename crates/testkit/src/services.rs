@@ -95,8 +95,8 @@ impl Aws {
         if answer.is_empty() { Value::Null } else { serde_json::from_str(&answer).expect("CloudWatch answers JSON") }
     }
 
-    /// How many values of a metric came within an hour, and their sum.
-    pub fn sums(&self, namespace: &str, metric: &str, database: &str) -> (u64, u64) {
+    /// How many values of a metric came within an hour, their sum and the most; `None` if none came.
+    pub fn statistics(&self, namespace: &str, metric: &str, database: &str) -> Option<(u64, f64, f64)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let request = serde_json::json!({
             "Namespace": namespace,
@@ -105,12 +105,13 @@ impl Aws {
             "StartTime": now - 3_600,
             "EndTime": now + 3_600,
             "Period": 7_200,
-            "Statistics": ["SampleCount", "Sum"],
+            "Statistics": ["SampleCount", "Sum", "Maximum"],
         });
         let answer = self.cloudwatch("GetMetricStatistics", &request);
         let points = answer["Datapoints"].as_array().cloned().unwrap_or_default();
-        let sum = |name: &str| points.iter().filter_map(|point| point[name].as_f64()).sum::<f64>().round() as u64;
-        (sum("SampleCount"), sum("Sum"))
+        let sum = |name: &str| points.iter().filter_map(|point| point[name].as_f64()).sum::<f64>();
+        let most = points.iter().filter_map(|point| point["Maximum"].as_f64()).reduce(f64::max)?;
+        Some((sum("SampleCount").round() as u64, sum("Sum"), most))
     }
 
     /// Makes a bucket.

@@ -208,7 +208,9 @@ fn nobody_to_encrypt_to_is_never_a_plain_backup() {
     setup.set("BACKUP_ENCRYPT_TO", &recipient);
     let run = setup.pgkeep(&["backup", "--daily"]);
     assert!(run.stderr.contains("from before encryption are not copied"), "{run}");
-    assert!(!store.join("database-backups/weekly").exists() && !store.join("weekly").exists(), "{run}");
+    let there = Command::new("find").arg(&store).output().expect("find can be run").stdout;
+    let there = String::from_utf8_lossy(&there);
+    assert!(there.contains("/daily_") && !there.contains("/weekly_"), "{there}\n{run}");
 }
 
 #[test]

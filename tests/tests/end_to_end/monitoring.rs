@@ -1,6 +1,5 @@
 //! Who hears of runs, against real receivers: a mail server, HTTP, CloudWatch and SNS as moto has them.
 
-use chrono::{Duration, Utc};
 use pgkeep_testkit::{Aws, Fault, FaultyTools, MailServer, PostgresOptions, PostgresServer, Receiver, saas};
 use serde_json::{Value, json};
 
@@ -19,23 +18,7 @@ fn with_aws(url: &str, aws: &Aws) -> Setup {
 
 /// All that was sent of a metric: count, sum, most.
 fn statistics(aws: &Aws, metric: &str, database: &str) -> Option<(u64, f64, f64)> {
-    let (from, until) = (Utc::now() - Duration::hours(1), Utc::now() + Duration::hours(1));
-    let answer = aws.cloudwatch(
-        "GetMetricStatistics",
-        &json!({
-            "Namespace": NAMESPACE,
-            "MetricName": metric,
-            "Dimensions": [{ "Name": "Database", "Value": database }],
-            "StartTime": from.timestamp(),
-            "EndTime": until.timestamp(),
-            "Period": 7_200,
-            "Statistics": ["SampleCount", "Sum", "Maximum"],
-        }),
-    );
-    let points = answer["Datapoints"].as_array().cloned().unwrap_or_default();
-    let sum = |name: &str| points.iter().filter_map(|point| point[name].as_f64()).sum::<f64>();
-    let most = points.iter().filter_map(|point| point["Maximum"].as_f64()).reduce(f64::max)?;
-    Some((sum("SampleCount").round() as u64, sum("Sum"), most))
+    aws.statistics(NAMESPACE, metric, database)
 }
 
 fn document(run: &Run) -> Value {

@@ -108,7 +108,6 @@ pub(crate) struct Aftermath {
     operation: Option<Operation>,
     name: String,
     pings: Pings,
-    run: RunId,
     begun: DateTime<Utc>,
     clock: Instant,
 }
@@ -118,7 +117,7 @@ impl Aftermath {
     pub(crate) async fn begin(context: &Context, command: &Command, pings: Pings) -> Self {
         let operation = Operation::of(command);
         let name = operation.map(|operation| operation.name(command)).unwrap_or_default();
-        let this = Self { operation, name, pings, run: pings.run, begun: Utc::now(), clock: Instant::now() };
+        let this = Self { operation, name, pings, begun: Utc::now(), clock: Instant::now() };
         // Whether a run that looks first (`--if-due`) begins is not known yet: it only tells how it ended.
         let begins = matches!(command, Command::Backup(args) if args.if_due.is_none());
         if begins && pings.first && operation.is_some() {
@@ -127,8 +126,9 @@ impl Aftermath {
                 context.reporter.warn(flaw);
             }
             if let Some(dead_man) = &set.dead_man {
-                let said =
-                    AT_THE_START.keep_trying(dead_man.channel(), || dead_man.signal(Signal::Start, this.run, "")).await;
+                let said = AT_THE_START
+                    .keep_trying(dead_man.channel(), || dead_man.signal(Signal::Start, this.pings.run, ""))
+                    .await;
                 this.unless_told(context, said);
             }
         }
@@ -167,7 +167,7 @@ impl Aftermath {
             let (signal, message) =
                 failure.map_or((Signal::Success, String::new()), |failure| (Signal::Fail, story.cause(failure)));
             let said = Patience::default()
-                .keep_trying(dead_man.channel(), || dead_man.signal(signal, self.run, &message))
+                .keep_trying(dead_man.channel(), || dead_man.signal(signal, self.pings.run, &message))
                 .await;
             self.unless_told(context, said);
         };
