@@ -1,1 +1,1 @@
-//! Benches of pgkeep: micro benches in `benches/`, the comparison with other tools in `src/bin/compare.rs`.
+//! Benches of pgkeep: micro benches in `benches/`, the comparison with other tools in `src/bin/compare`.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pgkeep_dump::{
     ChildFailure, ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, Error, ErrorKind,
-    GlobalsPasswords, PgDumpEngine, PrivateFacts, Selection, SessionSettings, feed_pg_restore, globals_warnings,
-    pg_restore_text, preflight, run_pg_restore, schema_toc,
+    GlobalsPasswords, LargeObjectReading, PgDumpEngine, PrivateFacts, Selection, SessionSettings, feed_pg_restore,
+    globals_warnings, pg_restore_text, preflight, run_pg_restore, schema_toc,
 };
 use pgkeep_testkit::{
     Fault, FaultyTools, MAJORS, PostgresOptions, PostgresServer, ScratchDatabase, client_tools, nasty, unique,
@@ -306,7 +306,8 @@ async fn only_what_is_selected_is_weighed() {
             Connection::connect(&settings(&server.url_as(&role, "pw", &database)), SessionSettings::Dump)
                 .await
                 .unwrap();
-        let found = preflight(&mut connection, &options(arguments).selection).await.unwrap();
+        let found =
+            preflight(&mut connection, &options(arguments).selection, LargeObjectReading::OneByOne).await.unwrap();
         assert!(found.losses.is_empty(), "{found:?}");
         assert_eq!(found.blockers.len(), named.len(), "{arguments:?}: {found:#?}");
         for name in named {

@@ -1,17 +1,18 @@
 //! pgkeep against PostgreSQL's own tools, and where the numbers go.
 
-use std::fs;
+use std::process::Command;
 
-use crate::images;
-use crate::process::{Result, capture, cargo, run, workspace};
+use crate::process::{Result, cargo, on_path, run, workspace};
+use crate::{apt, images, python};
 
-const BEGIN: &str = "<!-- comparison: begin -->\n";
-const END: &str = "<!-- comparison: end -->";
-
-/// Builds everything optimised, runs the comparison with `arguments` (`--scale 9.5 --rounds 3`), prints its tables and
-/// puts them into docs/BENCHMARKS.md.
+/// Builds everything optimised and runs the comparison with `arguments` (`--databases toast --scale 9.5 --rounds 3`), which
+/// prints its tables and puts them into docs/BENCHMARKS.md.
 pub(crate) fn run_all(arguments: &[&str]) -> Result {
     images::ensure()?;
+    python::ensure()?;
+    if !on_path("zstd") {
+        apt::install(&["zstd"])?;
+    }
     println!("==> building with optimisation");
     run(cargo().args([
         "build",
@@ -26,16 +27,7 @@ pub(crate) fn run_all(arguments: &[&str]) -> Result {
     println!("==> comparing; nothing else should run on this machine meanwhile");
     let programs = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), Into::into);
     let programs = programs.join("release");
-    let mut compare = std::process::Command::new(programs.join("compare"));
-    compare.args(arguments).env("PGKEEP_TEST_PROGRAMS", &programs).stderr(std::process::Stdio::inherit());
-    let report = capture(&mut compare)?;
-    println!("{report}");
-
-    let path = workspace().join("docs/BENCHMARKS.md");
-    let failed = |error: std::io::Error| format!("cannot update {}: {error}", path.display());
-    let text = fs::read_to_string(&path).map_err(failed)?;
-    let (before, rest) = text.split_once(BEGIN).ok_or("docs/BENCHMARKS.md does not mark where the tables go")?;
-    let (_, after) = rest.split_once(END).ok_or("docs/BENCHMARKS.md does not mark where the tables end")?;
-    fs::write(&path, format!("{before}{BEGIN}{report}\n{END}{after}")).map_err(failed)?;
-    Ok(())
+    let mut compare = Command::new(programs.join("compare"));
+    compare.arg("--document").arg(workspace().join("docs/BENCHMARKS.md")).args(arguments);
+    run(compare.env("PGKEEP_TEST_PROGRAMS", &programs))
 }

@@ -26,7 +26,8 @@ Tasks:
   demo     back up, lose, restore and prove a sample database on a throw-away server (pgkeep demo; --scale, --keep)
   test     run every test: unit, property, contract and end to end (Docker; installs what is missing)
   ci       format, lints, docs, and the rules of the house
-  bench    compare with PostgreSQL's own tools (--scale 9.5 --rounds 3); puts the tables into docs/BENCHMARKS.md
+  bench    compare with PostgreSQL's own tools; puts tables and a plot into docs/BENCHMARKS.md
+           (--databases balanced,one-table,small-tables,jsonb,toast,large-objects --store disk,bucket --scale 9.5 --rounds 3)
   images   build the test servers' Docker images and unpack their client tools
            and install the stand-ins for other services (PyPI)
            (PGKEEP_BASE_IMAGES=pull: start from pulled debian images instead of debootstrap)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::input::{INT_BYTES, int_bytes};
+use crate::input::{INT_BYTES, int_bytes, int_of};
 use crate::parse::{COMPRESSION_AT, first_entry, since};
 use crate::{Error, Result, Toc, TocEntry};
 
@@ -43,6 +43,38 @@ impl Toc {
         }
         Ok(raw.into())
     }
+}
+
+impl Toc {
+    /// Header and TOC after which pg_restore makes these settings too, in every session it opens: it runs the SEARCHPATH
+    /// entry verbatim (`_doSetFixedOutputState` in pg_backup_archiver.c). `None` if there is no such entry.
+    pub fn with_settings(&self, statements: &str) -> Result<Option<Bytes>> {
+        let Some(wanted) = self.entries.iter().position(|entry| entry.desc == "SEARCHPATH") else { return Ok(None) };
+        let mut at = first_entry(&self.raw)?;
+        if let Some(before) = wanted.checked_sub(1) {
+            at = self.entries[before].offset_position as usize + NO_DATA.len();
+        }
+        // Dump id, whether it has data; tableoid, oid, tag, description; section; then the definition.
+        at += 2 * INT_BYTES;
+        for _ in 0..4 {
+            at = text_end(&self.raw, at)?;
+        }
+        at += INT_BYTES;
+        let end = text_end(&self.raw, at)?;
+        let mut definition = self.entries[wanted].definition.0.to_vec();
+        definition.extend_from_slice(statements.as_bytes());
+        let length = i32::try_from(definition.len())
+            .map_err(|_| Error::OutOfOrder { what: "settings longer than the format allows".to_owned() })?;
+        Ok(Some([&self.raw[..at], &int_bytes(length), &definition, &self.raw[end..]].concat().into()))
+    }
+}
+
+/// Where the text that begins at `at` ends.
+fn text_end(raw: &[u8], at: usize) -> Result<usize> {
+    let length = raw.get(at..at + INT_BYTES).and_then(|bytes| int_of(bytes.try_into().ok()?));
+    let length = length.ok_or_else(|| Error::damaged(at as u64, "a text's length"))?;
+    // -1 is NULL.
+    Ok(at + INT_BYTES + usize::try_from(length).unwrap_or_default())
 }
 
 /// Header and TOC with the positions of data blocks filled in: dump id, and offset of the block's first byte from the
@@ -95,6 +127,35 @@ mod tests {
             assert!(patch_offsets(&raw, &[(7, 1)]).is_err());
             assert!(patch_offsets(&raw, &[(70, 1)]).is_err());
         }
+    }
+
+    #[test]
+    fn settings_follow_the_search_path_and_nothing_else_changes() {
+        for minor in since::OLDEST..=since::NEWEST {
+            for first in [true, false] {
+                let mut archive = SyntheticArchive::new(minor, InnerCompression::None);
+                let search_path =
+                    || TocEntry { definition: "SELECT 1;\n".into(), ..entry(3, "SEARCHPATH", "SEARCHPATH") };
+                if first {
+                    archive.entry(search_path());
+                }
+                archive.table(8, "t", "a", &[b"1\n"]);
+                if !first {
+                    archive.entry(search_path());
+                }
+                archive.table(9, "u", "a", &[b"2\n"]);
+                let toc = Toc::parse(archive.toc_bytes().into()).unwrap();
+                let set = Toc::parse(toc.with_settings("SET x = 1;\n").unwrap().unwrap()).unwrap();
+                assert_eq!(set.entry(3).unwrap().definition.lossy(), "SELECT 1;\nSET x = 1;\n");
+                for id in [8, 9] {
+                    let moved = TocEntry { offset_position: 0, ..set.entry(id).unwrap().clone() };
+                    assert_eq!(moved, TocEntry { offset_position: 0, ..toc.entry(id).unwrap().clone() });
+                }
+            }
+        }
+        let mut archive = SyntheticArchive::new(since::NEWEST, InnerCompression::None);
+        archive.table(8, "t", "a", &[b"1\n"]);
+        assert_eq!(Toc::parse(archive.toc_bytes().into()).unwrap().with_settings("").unwrap(), None);
     }
 
     #[test]

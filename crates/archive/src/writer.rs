@@ -7,7 +7,7 @@ use memchr::{memchr, memrchr};
 
 use crate::decoder::{LARGE_OBJECTS_BLOCK, TABLE_DATA_BLOCK, TRAILER};
 use crate::input::{INT_BYTES, int_bytes};
-use crate::{Block, Content, Error, Event, Result, Segment, Toc};
+use crate::{Block, Content, Error, Event, Result, Segment, Toc, TocEntry};
 
 /// Largest chunk that is written. pg_restore holds one chunk in memory.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -47,6 +47,17 @@ struct Due {
     dump_id: i32,
     large_objects: bool,
     copy_text: bool,
+}
+
+impl Due {
+    fn of(entry: &TocEntry) -> Self {
+        Self { dump_id: entry.dump_id, large_objects: entry.holds_large_objects(), copy_text: entry.holds_copy_text() }
+    }
+
+    /// Where the writer stands when the entry is open and nothing of it is being written.
+    fn beginning(self) -> Place {
+        if self.large_objects { Place::LargeObjects } else { Place::Table { row_open: false } }
+    }
 }
 
 /// Where in an archive the writer stands.
@@ -102,20 +113,28 @@ impl BlockWriter {
         }
     }
 
+    /// A writer of one stretch of an archive that others write the rest of: the data blocks of `entries`, in this order.
+    /// With `begun`, an earlier stretch holds the beginning of the first one, up to a row or a large object.
+    ///
+    /// It is ended by [`Self::finish_stretch`]. All stretches one after another, the first of them header and TOC, are an
+    /// archive.
+    pub fn stretch<'t>(target: usize, entries: impl IntoIterator<Item = &'t TocEntry>, begun: bool) -> Self {
+        let mut writer = Self { place: Place::BetweenEntries, ..Self::new(target) };
+        let mut due: VecDeque<Due> = entries.into_iter().map(Due::of).collect();
+        if begun && let Some(entry) = due.pop_front() {
+            writer.entry = entry;
+            writer.place = entry.beginning();
+        }
+        writer.due = Some(due);
+        writer
+    }
+
     /// Writes header and TOC, with inner compression set to none and offsets to "not set".
     pub fn toc(&mut self, toc: &Toc) -> Result<()> {
         if self.place != Place::Beginning {
             return Err(self.refusal("a second table of contents"));
         }
-        self.due = Some(
-            toc.data_entries()
-                .map(|entry| Due {
-                    dump_id: entry.dump_id,
-                    large_objects: entry.holds_large_objects(),
-                    copy_text: entry.holds_copy_text(),
-                })
-                .collect(),
-        );
+        self.due = Some(toc.data_entries().map(Due::of).collect());
         let plain = toc.plain();
         for piece in plain.chunks(self.target) {
             if self.bytes.len() + piece.len() > self.target {
@@ -144,7 +163,7 @@ impl BlockWriter {
         self.begins.push((dump_id, self.bytes.len() as u32));
         self.bytes.push(if self.entry.large_objects { LARGE_OBJECTS_BLOCK } else { TABLE_DATA_BLOCK });
         self.bytes.extend_from_slice(&int_bytes(dump_id));
-        self.place = if self.entry.large_objects { Place::LargeObjects } else { Place::Table { row_open: false } };
+        self.place = self.entry.beginning();
         Ok(())
     }
 
@@ -304,6 +323,22 @@ impl BlockWriter {
     pub fn finish(&mut self) -> Result<()> {
         if self.place != Place::BetweenEntries || self.due.as_ref().is_none_or(|due| !due.is_empty()) {
             return Err(self.refusal("the end of the archive"));
+        }
+        self.cut();
+        self.place = Place::End;
+        Ok(())
+    }
+
+    /// Ends a stretch, between entries, between rows or between large objects; the rest is then in [`Self::take`].
+    pub fn finish_stretch(&mut self) -> Result<()> {
+        match self.place {
+            Place::BetweenEntries | Place::LargeObjects => {}
+            Place::Table { row_open: false } if self.chunk.is_none_or(|chunk| chunk.rows_end == self.bytes.len()) => {
+                if self.chunk.is_some() {
+                    self.close_chunk(Content::Rows);
+                }
+            }
+            _ => return Err(self.refusal("the end of a stretch")),
         }
         self.cut();
         self.place = Place::End;

@@ -152,6 +152,65 @@ proptest! {
     }
 
     #[test]
+    fn stretches_that_others_write_make_the_same_archive(
+        archive in archive(),
+        target in prop_oneof![1..200_usize, 100..5_000_usize, Just(4 << 20)],
+        cuts in prop::collection::vec(any::<bool>(), 1..50),
+    ) {
+        let mut decoder = Decoder::new();
+        decoder.push(&archive.bytes());
+        let Some(Event::Toc(toc)) = decoder.next_event().unwrap() else { panic!() };
+        let mut cuts = cuts.iter().copied().cycle();
+        let mut blocks = Vec::new();
+        let mut finish = |writer: &mut BlockWriter| {
+            writer.finish_stretch().unwrap();
+            blocks.extend(std::iter::from_fn(|| writer.take()));
+        };
+        let mut writer = BlockWriter::new(target);
+        writer.toc(&toc).unwrap();
+        finish(&mut writer);
+        let due = |told: &Told| match told {
+            Told::Table { dump_id, .. } | Told::LargeObjects { dump_id, .. } => toc.entry(*dump_id).unwrap(),
+        };
+        let story = archive.story();
+        let mut entries = story.blocks.iter().peekable();
+        // A stretch holds some whole entries, or a part of one.
+        let mut writer = BlockWriter::stretch(target, entries.peek().map(|told| due(told)), false);
+        while let Some(told) = entries.next() {
+            let entry = due(told);
+            writer.start(entry.dump_id).unwrap();
+            let mut part = |writer: &mut BlockWriter| {
+                if cuts.next().unwrap() {
+                    finish(writer);
+                    *writer = BlockWriter::stretch(target, [entry], true);
+                }
+            };
+            match told {
+                Told::Table { text, .. } => {
+                    for row in text.split_inclusive(|&byte| byte == b'\n') {
+                        part(&mut writer);
+                        writer.data_slice(row).unwrap();
+                    }
+                }
+                Told::LargeObjects { objects, .. } => {
+                    for (oid, content, _) in objects {
+                        part(&mut writer);
+                        writer.start_large_object(*oid).unwrap();
+                        writer.large_object_slice(content).unwrap();
+                        writer.finish_large_object().unwrap();
+                    }
+                }
+            }
+            part(&mut writer);
+            writer.finish_entry().unwrap();
+            finish(&mut writer);
+            writer = BlockWriter::stretch(target, entries.peek().map(|told| due(told)), false);
+        }
+        prop_assert_eq!(&read(joined(&blocks).as_slice()), &story);
+        prop_assert_eq!(&told_by_segments(&blocks), &story.blocks);
+    }
+
+    #[test]
     fn begins_are_what_offsets_need(archive in archive(), target in 1..10_000_usize) {
         let (toc, blocks) = rewrite(&archive.bytes(), 1 << 20, target);
         let mut at = 0;
@@ -243,6 +302,22 @@ fn small_entries_share_a_block_and_big_ones_do_not() {
     assert_eq!(begins[4], (11..=19).collect::<Vec<_>>());
     assert_eq!(begins[5..8], [vec![20], vec![], vec![]]);
     assert_eq!(begins[8], (21..=30).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stretch_ends_between_rows_only() {
+    let bytes = SyntheticArchive::new(16, InnerCompression::None).table(1, "t", "a", &[]).bytes();
+    let mut decoder = Decoder::new();
+    decoder.push(&bytes);
+    let Some(Event::Toc(toc)) = decoder.next_event().unwrap() else { panic!() };
+    for text in [&b"half"[..], b"whole\nhalf"] {
+        let mut writer = BlockWriter::stretch(1000, toc.data_entries(), true);
+        writer.data_slice(text).unwrap();
+        assert!(writer.finish_stretch().is_err());
+        writer.data_slice(b" and the rest\n").unwrap();
+        writer.finish_stretch().unwrap();
+        assert_eq!(writer.take().unwrap().segments.len(), 1);
+    }
 }
 
 #[test]

@@ -113,7 +113,8 @@ impl Dump for Rows {
             }
             Ok(DumpOutcome { pg_dump_version: "none".into(), snapshot_time: chrono::Utc::now(), warnings: Vec::new() })
         });
-        Ok(DumpStream { toc, segments, outcome })
+        let (_, notes) = mpsc::unbounded_channel();
+        Ok(DumpStream { toc, engine: self.name(), segments, notes, outcome })
     }
     async fn globals(&self, _cancel: CancellationToken) -> Result<Bytes> {
         Ok(Bytes::from_static(b"-- none\n"))

@@ -112,10 +112,11 @@ impl Draft<'_> {
 
     /// The meta of a backup whose archive is written. Its duration and warnings are set when it is published.
     pub(crate) fn finish(&self, name: &Name, archive: &Archive) -> Meta {
-        let Archive { toc, sequenced, key, outcome, globals } = archive;
+        let Archive { toc, engine, sequenced, key, outcome, globals } = archive;
         let draft = self.meta(name);
         Meta {
             size: human_bytes(sequenced.stored.bytes),
+            engine: (*engine).to_owned(),
             pg_dump_version: outcome.pg_dump_version.clone(),
             snapshot_time: outcome.snapshot_time,
             lowest_pg_restore: toc.lowest_pg_restore(),

@@ -1,6 +1,6 @@
 //! Fingerprints of tables: order-free, additive, keyed per backup.
 //!
-//! `h = BLAKE3-keyed(key, row)` truncated to 128 bits little-endian; a table's fingerprint is the sum of `h` over its
+//! `h = XXH3-128(row)` with a secret that is derived from the backup's key; a table's fingerprint is the sum of `h` over its
 //! rows mod 2¹²⁸, beside row count and byte count. Sums of parts add up to the sum of the whole, so ranges, lanes
 //! and partitions need no order. It finds accidents; it is no signature, for the key lies in the meta.
 
@@ -9,22 +9,33 @@ use std::ops::AddAssign;
 use memchr::{memchr, memrchr};
 use pgkeep_archive::rows;
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_128;
 
-/// The key of a backup's fingerprints: 32 random bytes, hex in metas.
+/// What metas write before the key: the hash that it is the key of.
+const ALGORITHM: &str = "xxh3-128:";
+/// BLAKE3's context for deriving the secret of XXH3 from a key.
+const SECRET_CONTEXT: &str = "pgkeep 2026-11 fingerprints of rows: secret of XXH3-128";
+/// Bytes of that secret, as many as XXH3's own has.
+const SECRET_BYTES: usize = 192;
+
+/// The key of a backup's fingerprints: 32 random bytes; in metas `xxh3-128:` and their hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FingerprintKey(pub [u8; 32]);
 
 impl Serialize for FingerprintKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex::encode(self.0))
+        serializer.serialize_str(&format!("{ALGORITHM}{}", hex::encode(self.0)))
     }
 }
 
 impl<'de> Deserialize<'de> for FingerprintKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        let digits = text.strip_prefix(ALGORITHM).ok_or_else(|| {
+            serde::de::Error::custom("the fingerprints are of a kind that this version does not know")
+        })?;
         let mut key = [0; 32];
-        hex::decode_to_slice(&text, &mut key).map_err(serde::de::Error::custom)?;
+        hex::decode_to_slice(digits, &mut key).map_err(serde::de::Error::custom)?;
         Ok(Self(key))
     }
 }
@@ -33,6 +44,12 @@ impl FingerprintKey {
     /// A fresh random key.
     pub fn random() -> Self {
         Self(rand::random())
+    }
+
+    fn secret(&self) -> [u8; SECRET_BYTES] {
+        let mut secret = [0; SECRET_BYTES];
+        blake3::Hasher::new_derive_key(SECRET_CONTEXT).update(&self.0).finalize_xof().fill(&mut secret);
+        secret
     }
 }
 
@@ -63,8 +80,9 @@ impl Tally {
 
     /// Adds every row of `text`, which holds whole rows of COPY text, each ending in LF.
     pub fn add_rows(&mut self, key: &FingerprintKey, text: &[u8]) {
+        let secret = key.secret();
         for row in rows(text) {
-            self.add_row(row.len() as u64, hash(key, row));
+            self.add_row(row.len() as u64, hash(&secret, row));
         }
     }
 
@@ -75,8 +93,8 @@ impl Tally {
     }
 }
 
-fn hash(key: &FingerprintKey, row: &[u8]) -> u128 {
-    truncate(&blake3::keyed_hash(&key.0, row))
+fn hash(secret: &[u8; SECRET_BYTES], row: &[u8]) -> u128 {
+    XxHash3_128::oneshot_with_secret(secret, row).expect("the secret is longer than the 136 bytes it must have")
 }
 
 fn truncate(hash: &blake3::Hash) -> u128 {
@@ -85,12 +103,49 @@ fn truncate(hash: &blake3::Hash) -> u128 {
     u128::from_le_bytes(low)
 }
 
+/// Up to so many bytes XXH3 is another function than beyond, and the streaming one of the crate has no secret there.
+const SHORT_BYTES: usize = 240;
+
+/// A row that has begun.
+#[derive(Clone)]
+struct Partial {
+    hasher: XxHash3_128,
+    /// Its beginning.
+    head: Vec<u8>,
+    bytes: u64,
+}
+
+impl Partial {
+    fn new(key: &FingerprintKey) -> Box<Self> {
+        let hasher = XxHash3_128::with_seed_and_secret(0, key.secret());
+        let hasher = hasher.unwrap_or_else(|_| unreachable!("the secret is longer than the 136 bytes it must have"));
+        Box::new(Self { hasher, head: Vec::new(), bytes: 0 })
+    }
+
+    fn update(&mut self, part: &[u8]) {
+        let rest = SHORT_BYTES - self.head.len();
+        self.head.extend_from_slice(&part[..part.len().min(rest)]);
+        self.hasher.write(part);
+        self.bytes += part.len() as u64;
+    }
+
+    fn hash(&self, key: &FingerprintKey) -> u128 {
+        if self.bytes > SHORT_BYTES as u64 { self.hasher.finish_128() } else { hash(&key.secret(), &self.head) }
+    }
+}
+
+impl std::fmt::Debug for Partial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partial").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
 /// Tallies COPY text that arrives in pieces which need not end at rows, with constant memory.
 #[derive(Debug, Clone)]
 pub struct RowHasher {
     key: FingerprintKey,
     tally: Tally,
-    partial: Option<Box<(blake3::Hasher, u64)>>,
+    partial: Option<Box<Partial>>,
 }
 
 impl RowHasher {
@@ -123,20 +178,18 @@ impl RowHasher {
     pub fn finish(self) -> Result<Tally, u64> {
         match self.partial {
             None => Ok(self.tally),
-            Some(partial) => Err(partial.1),
+            Some(partial) => Err(partial.bytes),
         }
     }
 
     fn extend(&mut self, part: &[u8]) {
         let key = self.key;
-        let partial = self.partial.get_or_insert_with(|| Box::new((blake3::Hasher::new_keyed(&key.0), 0)));
-        partial.0.update(part);
-        partial.1 += part.len() as u64;
+        self.partial.get_or_insert_with(|| Partial::new(&key)).update(part);
     }
 
     fn close(&mut self) {
         if let Some(partial) = self.partial.take() {
-            self.tally.add_row(partial.1, truncate(&partial.0.finalize()));
+            self.tally.add_row(partial.bytes, partial.hash(&self.key));
         }
     }
 }
@@ -180,9 +233,9 @@ mod tests {
         let mut tally = Tally::default();
         tally.add_rows(&KEY, b"1\tone\n\n2\ttwo\n");
         let expected = [&b"1\tone"[..], b"", b"2\ttwo"].iter().fold(0u128, |sum, row| {
-            let hash = blake3::keyed_hash(&[9; 32], row);
-            let low: [u8; 16] = hash.as_bytes()[..16].try_into().unwrap();
-            sum.wrapping_add(u128::from_le_bytes(low))
+            let mut bytes = [0; 192];
+            blake3::Hasher::new_derive_key(SECRET_CONTEXT).update(&[9; 32]).finalize_xof().fill(&mut bytes);
+            sum.wrapping_add(XxHash3_128::oneshot_with_secret(&bytes, row).unwrap())
         });
         assert_eq!(tally, Tally { rows: 3, bytes: 10, sum: expected });
         assert_eq!(tally.fingerprint(), format!("{expected:032x}"));
@@ -201,6 +254,22 @@ mod tests {
         let mut parts = tally(b"a\n");
         parts += tally(b"b\n");
         assert_eq!(parts, tally(b"a\nb\n"));
+    }
+
+    #[test]
+    fn rows_in_pieces_have_the_hash_of_rows_in_one() {
+        for bytes in [0, 1, 3, 4, 16, 17, 128, 129, 239, 240, 241, 242, 255, 256, 1023, 1024, 1025, 70_000] {
+            let row = [vec![b'r'; bytes], b"\n".to_vec()].concat();
+            let mut whole = Tally::default();
+            whole.add_rows(&KEY, &row);
+            for piece in [1, 7, 100, 240, 241, 4096] {
+                let mut hasher = RowHasher::new(KEY);
+                for piece in row.chunks(piece) {
+                    hasher.update(piece);
+                }
+                assert_eq!(hasher.finish(), Ok(whole), "{bytes} bytes by {piece}");
+            }
+        }
     }
 
     #[test]

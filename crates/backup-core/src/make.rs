@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgkeep_archive::Toc;
 use pgkeep_dump::{DumpOutcome, DumpStream, ServerFacts, globals_warnings};
-use pgkeep_metrics::Stage;
+use pgkeep_metrics::{Event, Observer, Stage};
 use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::draft::Name;
 use crate::lanes::{Lanes, Target, Written};
-use crate::pipeline::{Pipeline, joined};
+use crate::pipeline::{AbortOnDrop, Pipeline, joined};
 use crate::progress::Progress;
 use crate::run::{Run, chain};
 use crate::sequencer::{Sequenced, Sequencer};
@@ -25,6 +26,8 @@ const ENGINE_END_LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Archive {
     pub(crate) toc: Arc<Toc>,
+    /// The engine that made it.
+    pub(crate) engine: &'static str,
     pub(crate) sequenced: Sequenced,
     pub(crate) key: FingerprintKey,
     pub(crate) outcome: DumpOutcome,
@@ -61,7 +64,10 @@ impl Run<'_> {
 
         let start = async { Ok(self.engine.start(engine_ends.clone()).await?) };
         let mut stream = self.stop.until(start).await?;
-        let toc = Arc::clone(&stream.toc);
+        let (toc, engine) = (Arc::clone(&stream.toc), stream.engine);
+        let (_, none) = mpsc::unbounded_channel();
+        let notes = std::mem::replace(&mut stream.notes, none);
+        let mut notes = AbortOnDrop(tokio::spawn(pass_on(notes, Arc::clone(&self.keeper.observer))));
         let key = FingerprintKey::random();
         let codec = Arc::clone(&self.options.codec);
         let recipients = self.options.encryption.clone();
@@ -74,14 +80,21 @@ impl Run<'_> {
             tokio::try_join!(run, self.globals(name, engine_ends.clone()))
         };
         let streamed = self.stop.until(work).await;
-        if streamed.is_err() {
+        // An archive that is not whole has its reason in the engine, which is asked first.
+        let torn = matches!(streamed, Err(Error::Archive { .. }));
+        if streamed.is_err() && !torn {
             engine_ends.cancel();
         }
         let (sequencer, globals) = match streamed {
             Ok(((sequencer, encrypted), globals)) => (self.verdict(name, stream, sequencer, encrypted).await, globals),
             Err(error) => {
-                // It has nothing to tell that we don't know; this is for its children to be gone.
-                let _ = tokio::time::timeout(ENGINE_END_LIMIT, stream.finish()).await;
+                // This is for its children to be gone, too.
+                let verdict = tokio::time::timeout(ENGINE_END_LIMIT, stream.finish()).await;
+                engine_ends.cancel();
+                let error = match verdict {
+                    Ok(Err(cause)) if torn && !matches!(cause, pgkeep_dump::Error::Interrupted) => cause.into(),
+                    _ => error,
+                };
                 (Err(error), Err(String::new()))
             }
         };
@@ -93,6 +106,8 @@ impl Run<'_> {
             }
         };
 
+        // The engine has ended, and so have its notes.
+        let _ = (&mut notes.0).await;
         let (written, failed) = lanes.into_writers();
         for (target, error) in failed {
             self.fail(target.destination, error);
@@ -113,7 +128,7 @@ impl Run<'_> {
             }
         };
         self.finished(Stage::Dump, clock);
-        Ok(Made { archive: Archive { toc, sequenced, key, outcome, globals }, written })
+        Ok(Made { archive: Archive { toc, engine, sequenced, key, outcome, globals }, written })
     }
 
     /// What the engine says of itself, and then what its archive says: the engine knows better why something is missing.
@@ -172,5 +187,12 @@ impl Run<'_> {
             }
             None => self.options.selection.arguments.is_empty().then_some(facts.size_bytes),
         }
+    }
+}
+
+/// Tells what the engine has to say.
+async fn pass_on(mut notes: mpsc::UnboundedReceiver<String>, observer: Arc<dyn Observer>) {
+    while let Some(message) = notes.recv().await {
+        observer.notice(&Event::Info { message });
     }
 }

@@ -1,9 +1,9 @@
 //! From a dump's blocks to frames at every destination: tap, compress, put in order, encrypt, digest, store.
 //!
-//! Blocks come in archive order. Each is hashed row by row and compressed by one of several workers, side by side; the
-//! frames are taken up in order again, handed to every store, and sequenced (digests, index) on a thread of its own
-//! while the stores are writing. Whatever is slowest brakes all that comes before it: memory is bounded by what is
-//! under way, `jobs` + 1 blocks with their frames and a few more between the stages.
+//! Blocks come in segments, one or several at a time. Each block is hashed row by row and compressed by one of several
+//! workers, side by side; the frames are taken up in archive order again, handed to every store, and sequenced (digests,
+//! index) on a thread of its own while the stores are writing. Whatever is slowest brakes all that comes before it: memory
+//! is bounded by what is under way, some segments with a few blocks and frames each.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use pgkeep_archive::Block;
 use pgkeep_compress::Codec;
 use pgkeep_dump::{DumpStream, StreamSegment};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::buffers::Buffers;
@@ -98,19 +98,41 @@ impl Pipeline {
         Ok((sequencer, encrypted))
     }
 
-    /// The frames of a dump, in order, made side by side.
-    fn frames<'d>(&self, dump: &'d mut DumpStream) -> impl futures::Stream<Item = Result<Frame>> + use<'d> {
-        let buffers = Buffers::new(self.jobs + WAITING);
-        let worker = self.clone();
-        blocks(dump)
-            .map(move |block| {
-                let (worker, buffers) = (worker.clone(), buffers.clone());
-                async move {
-                    let block = block?;
-                    joined(tokio::task::spawn_blocking(move || worker.frame(block, &buffers)).await)?
+    /// The frames of a dump, in order, made side by side: of several segments at once, and of several blocks of each.
+    fn frames(&self, dump: &mut DumpStream) -> impl futures::Stream<Item = Result<Frame>> + use<> {
+        let (_, none) = mpsc::channel(1);
+        let mut segments = std::mem::replace(&mut dump.segments, none);
+        // A single segment needs every worker for itself; several at once share them.
+        let ahead = if dump.engine == "pg_dump" { self.jobs + 1 } else { 2 };
+        let press = Press {
+            ahead,
+            worker: self.clone(),
+            buffers: Buffers::new(self.jobs + WAITING),
+            permits: Arc::new(Semaphore::new(self.jobs)),
+        };
+        let (presses, pressed) = mpsc::channel::<mpsc::Receiver<Result<Frame>>>(self.jobs);
+        // Ends when the segments do, or when nobody wants frames any more.
+        let task = tokio::spawn(async move {
+            while let Some(segment) = segments.recv().await {
+                let (frames, receiver) = mpsc::channel(WAITING);
+                tokio::spawn(press.clone().run(segment, frames));
+                if presses.send(receiver).await.is_err() {
+                    break;
                 }
-            })
-            .buffered(self.jobs + 1)
+            }
+        });
+        let state = (pressed, None::<mpsc::Receiver<Result<Frame>>>, AbortOnDrop(task));
+        stream::unfold(state, async |(mut pressed, mut current, task)| {
+            loop {
+                match &mut current {
+                    None => current = Some(pressed.recv().await?),
+                    Some(frames) => match frames.recv().await {
+                        Some(frame) => return Some((frame, (pressed, current, task))),
+                        None => current = None,
+                    },
+                }
+            }
+        })
     }
 
     /// One worker's work.
@@ -140,21 +162,59 @@ impl Pipeline {
     }
 }
 
-/// The blocks of a dump, segment after segment.
-fn blocks(dump: &mut DumpStream) -> impl futures::Stream<Item = Result<Block>> {
-    let state = (&mut dump.segments, None::<StreamSegment>);
-    stream::unfold(state, async |(segments, mut current)| {
-        loop {
-            match &mut current {
-                None => current = Some(segments.recv().await?),
-                Some(segment) => match segment.blocks.recv().await {
-                    Some(Ok(block)) if block.bytes.is_empty() => {}
-                    Some(block) => return Some((block.map_err(Error::from), (segments, current))),
-                    None => current = None,
-                },
+/// What makes the frames of one segment.
+#[derive(Debug, Clone)]
+struct Press {
+    /// Blocks of one segment under way.
+    ahead: usize,
+    worker: Pipeline,
+    buffers: Buffers,
+    /// Shared by all segments.
+    permits: Arc<Semaphore>,
+}
+
+impl Press {
+    /// Makes frames of the segment's blocks, in order, until there are no more or nobody wants them.
+    async fn run(self, segment: StreamSegment, frames: mpsc::Sender<Result<Frame>>) {
+        let ahead = self.ahead;
+        let blocks = stream::unfold(segment.blocks, async |mut blocks| Some((blocks.recv().await?, blocks)));
+        let made = blocks
+            .filter(|block| std::future::ready(block.as_ref().map_or(true, |block| !block.bytes.is_empty())))
+            .map(|block| {
+                // On its own: whoever gets a permit must use it, even while this segment waits for its turn.
+                let mut task = AbortOnDrop(tokio::spawn(self.clone().frame(block)));
+                async move { joined((&mut task.0).await)? }
+            })
+            .buffered(ahead);
+        let mut made = std::pin::pin!(made);
+        while let Some(frame) = made.next().await {
+            if frames.send(frame).await.is_err() {
+                break;
             }
         }
-    })
+    }
+
+    async fn frame(self, block: pgkeep_dump::Result<Block>) -> Result<Frame> {
+        let block = block?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|error| Error::Task(error.to_string()))?;
+        let (worker, buffers) = (self.worker.clone(), self.buffers.clone());
+        joined(
+            tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                worker.frame(block, &buffers)
+            })
+            .await,
+        )?
+    }
+}
+
+/// A task that ends with its owner.
+pub(crate) struct AbortOnDrop<T>(pub(crate) JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What a task gave, or why it gave nothing.

@@ -8,6 +8,7 @@ use pgkeep_archive::{BlockWriter, Decoder, Event, Toc};
 use pgkeep_compress::detect;
 use pgkeep_dump::PrivateFacts;
 use pgkeep_storage::{Key, Storage};
+use tokio::sync::OnceCell;
 
 use crate::frames::FramedArchive;
 use crate::identities::{Locked, is_encrypted};
@@ -38,6 +39,8 @@ pub struct BackupSource {
     identities: Identities,
     /// How the bytes of an encrypted archive are had; its header is read once for all that is made of this.
     sealed: Option<Arc<SealedArchive>>,
+    /// Header and TOC, once they were read: an archive is never changed.
+    known: Arc<OnceCell<Arc<Toc>>>,
 }
 
 impl BackupSource {
@@ -64,6 +67,7 @@ impl BackupSource {
             place: copy.name.clone(),
             identities: keeper.identities.clone(),
             sealed: None,
+            known: Arc::default(),
         }
     }
 
@@ -89,7 +93,7 @@ impl BackupSource {
     /// A foreign archive.
     pub fn foreign(storage: Arc<dyn Storage>, key: Key) -> Self {
         let place = format!("{}/{key}", storage.location());
-        Self { meta: None, storage, key, place, identities: Identities::default(), sealed: None }
+        Self { meta: None, storage, key, place, identities: Identities::default(), sealed: None, known: Arc::default() }
     }
 
     /// Its name for people and errors: the backup's, or the object's.
@@ -145,8 +149,12 @@ impl BackupSource {
         }))
     }
 
-    /// Header and TOC only, with as few bytes fetched as can be.
+    /// Header and TOC only, with as few bytes fetched as can be, and those once.
     pub async fn toc(&self) -> Result<Arc<Toc>> {
+        self.known.get_or_try_init(|| self.read_toc()).await.map(Arc::clone)
+    }
+
+    async fn read_toc(&self) -> Result<Arc<Toc>> {
         self.opened_already()?;
         let mut beginning = match (self.framed(), &self.meta) {
             (Some(framed), Some(meta)) => {

@@ -42,9 +42,10 @@ impl Compression {
     }
 }
 
+/// zstd at level 1: on databases' text it is as small as level 3 or smaller, in half the time (docs/BENCHMARKS.md).
 impl Default for Compression {
     fn default() -> Self {
-        Self::ZSTD
+        Self::Zstd(1)
     }
 }
 

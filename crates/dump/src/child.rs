@@ -56,10 +56,28 @@ impl Child {
 
     /// Its standard output, once.
     pub(crate) fn stdout(&mut self) -> Result<ChildStdout> {
+        self.stdout_of(PIPE_BYTES)
+    }
+
+    /// Its standard output, once, by a pipe that holds about so many bytes.
+    pub(crate) fn stdout_of(&mut self, pipe_bytes: usize) -> Result<ChildStdout> {
         let stdout = self.process.stdout.take().ok_or(Error::Statement { problem: "the child's output is taken" })?;
         // Not granted where the user's share of pipe memory is used up: slower, nothing else.
-        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, pipe_bytes);
         Ok(stdout)
+    }
+
+    /// Whether it has exited.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        let status = self.process.try_wait();
+        Ok(status.map_err(|source| Error::io(format!("wait for {}", self.tool.name()), source))?.is_some())
+    }
+
+    /// What it has warned of so far.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut log = lock(&self.log).clone();
+        log.finish();
+        warnings(self.tool.name(), &log)
     }
 
     /// Its standard input, once.

@@ -52,8 +52,12 @@ pub trait Dump: Debug + Send + Sync {
 pub struct DumpStream {
     /// The parsed table of contents.
     pub toc: std::sync::Arc<pgkeep_archive::Toc>,
+    /// The engine that does the work, which may be another one than was asked.
+    pub engine: &'static str,
     /// Segments in archive order. The first begins with the header and TOC bytes.
     pub segments: mpsc::Receiver<StreamSegment>,
+    /// Lines for the log: what the engine does otherwise than one might expect, and why. They say nothing against the dump.
+    pub notes: mpsc::UnboundedReceiver<String>,
     /// Resolves when the engine is done; an error here means that nothing that was received may be published.
     pub outcome: tokio::task::JoinHandle<Result<DumpOutcome>>,
 }

@@ -156,6 +156,36 @@ pub enum Error {
     /// What came out of the server is not an archive.
     #[error(transparent)]
     Archive(#[from] pgkeep_archive::Error),
+    /// The rows of a table could not be copied.
+    #[error("cannot copy the rows of {table}")]
+    Copy {
+        /// The table.
+        table: String,
+        /// The server's error.
+        source: Box<Error>,
+    },
+    /// A COPY brought another number of rows than the server says.
+    #[error("the copy of {table} is not whole: {found} rows came, and the server says {told}")]
+    RowCount {
+        /// The table.
+        table: String,
+        /// Rows by the command tag.
+        told: u64,
+        /// Rows that came.
+        found: u64,
+    },
+    /// What a dump stands on did not stay as it was.
+    #[error("the dump can't go on: {what}")]
+    Changed {
+        /// What changed.
+        what: String,
+    },
+    /// Somebody had to wait for the dump, and it was told not to make anybody wait.
+    #[error("the dump was given up, for somebody waits for it: {waits}")]
+    WaitedFor {
+        /// Who waits, and for what.
+        waits: String,
+    },
     /// A local file or pipe failed.
     #[error("cannot {what}")]
     Io {
@@ -168,6 +198,27 @@ pub enum Error {
 
 fn tried(attempts: &[(String, Error)]) -> String {
     attempts.iter().map(|(_, error)| describe(error)).collect::<Vec<_>>().join("; ")
+}
+
+/// What to do about rows that the server does not copy.
+fn copy_hint(table: &str, source: &Error) -> Option<String> {
+    let error = source.server_error()?;
+    let too_long = error.message.contains("invalid memory alloc request size")
+        || error.message.contains("out of memory") && error.sqlstate != "53200"
+        || error.message.contains("cannot enlarge string buffer")
+        || error.sqlstate == "54000";
+    match error.sqlstate.as_str() {
+        _ if too_long => Some(format!(
+            "the text of a row may have 1 GB at most (a bytea value half of that), and pg_dump cannot dump it either; find it by: \
+             SELECT ctid, pg_column_size(t) FROM {table} t ORDER BY 2 DESC LIMIT 10"
+        )),
+        "40001" => Some(
+            "on a standby, replay may end queries that are in its way: set hot_standby_feedback = on, or a longer \
+             max_standby_streaming_delay"
+                .to_owned(),
+        ),
+        _ => source.hint(),
+    }
 }
 
 /// One line with the causes behind it, for lists of attempts.
@@ -223,25 +274,33 @@ impl Error {
             Self::Refused { .. } | Self::Authentication { .. } | Self::Tls { .. } => ErrorKind::Refused,
             Self::Pooler { .. } => ErrorKind::Pooler,
             Self::Server(error) if error.is_shutdown() => ErrorKind::Unreachable,
-            Self::Server(_) => ErrorKind::Server,
+            Self::Server(_) | Self::Changed { .. } | Self::WaitedFor { .. } => ErrorKind::Server,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::NoClientTools { .. } => ErrorKind::Tools,
             Self::Child(error) => error.kind(),
             Self::Archive(_) => ErrorKind::Archive,
+            Self::Copy { source, .. } => source.kind(),
             Self::Io { .. } => ErrorKind::Io,
-            Self::Abandoned { .. } | Self::Protocol { .. } | Self::Statement { .. } | Self::Value { .. } => {
-                ErrorKind::Defect
-            }
+            Self::RowCount { .. }
+            | Self::Abandoned { .. }
+            | Self::Protocol { .. }
+            | Self::Statement { .. }
+            | Self::Value { .. } => ErrorKind::Defect,
         }
     }
 
     /// Whether the same call can succeed a moment later without anybody correcting anything.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Lost { .. } | Self::Timeout { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Lost { .. }
+            | Self::Timeout { .. }
+            | Self::Changed { .. }
+            | Self::WaitedFor { .. } => true,
             Self::NoServer { attempts } => attempts.iter().any(|(_, error)| error.is_retryable()),
             Self::Child(error) => error.is_retryable(),
+            Self::Copy { source, .. } => source.is_retryable(),
             Self::Refused { source, .. } => source.is_shutdown() || source.sqlstate == "53300",
             Self::Server(error) => {
                 error.is_shutdown() || matches!(error.sqlstate.as_str(), "40001" | "40P01" | "53300")
@@ -254,6 +313,7 @@ impl Error {
     pub fn server_error(&self) -> Option<&ServerError> {
         match self {
             Self::Server(error) | Self::Refused { source: error, .. } => Some(error),
+            Self::Copy { source, .. } => source.server_error(),
             _ => None,
         }
     }
@@ -272,6 +332,8 @@ impl Error {
                     .to_owned(),
             ),
             Self::Server(error) | Self::Refused { source: error, .. } => error.hint.clone(),
+            Self::Copy { table, source } => copy_hint(table, source),
+            Self::WaitedFor { .. } => Some("back up when nobody changes tables, or let them wait with --on-blocked-ddl wait".to_owned()),
             Self::NoServer { attempts } => attempts.last().and_then(|(_, error)| error.hint()),
             Self::NoClientTools { server_major, .. } => Some(crate::tools::package_hint(*server_major)),
             Self::Child(error) => error.hint().map(str::to_owned),

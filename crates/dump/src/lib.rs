@@ -6,7 +6,7 @@
 //!
 //! - Before a dump: [`Selection::parse`] weighs pg_dump's options, [`ServerFacts`] say what the server and the database
 //!   are, [`preflight()`] what the role cannot read or would lose silently.
-//! - The dump: [`PgDumpEngine`]; [`Globals`] with the [`PrivateFacts`] that can hold secrets.
+//! - The dump: [`ParallelEngine`], or [`PgDumpEngine`]; [`Globals`] with the [`PrivateFacts`] that can hold secrets.
 //! - For a restore: [`run_pg_restore`] and its siblings, [`judge`] for the errors, [`schema_toc`] for the proof.
 //! - A client tool that fails is a [`ChildError`]: why, what it said without what could quote a row, what to do.
 
@@ -19,6 +19,7 @@ mod failure;
 mod globals;
 mod messages;
 mod options;
+mod parallel;
 mod patterns;
 mod pg_dump;
 mod pg_restore;
@@ -40,11 +41,12 @@ pub use error::{Error, ErrorKind, Result, ServerError};
 pub use facts::{PrivateFacts, ServerFacts, SourceIdentity};
 pub use failure::{ChildError, ChildFailure};
 pub use globals::{Globals, GlobalsPasswords, globals_warnings};
+pub use parallel::{OnBlockedDdl, ParallelEngine};
 pub use pg_dump::{PgDumpEngine, schema_toc};
 pub use pg_restore::{
     Judgement, RestoreError, RestoreOutcome, feed_pg_restore, judge, pg_restore_text, run_pg_restore,
 };
-pub use preflight::{Finding, Preflight, preflight};
+pub use preflight::{Finding, LargeObjectReading, Preflight, preflight};
 pub use private::PrivateFolder;
 pub use selection::{Notice, Selection};
 pub use session::SessionSettings;

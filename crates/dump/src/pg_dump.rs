@@ -1,17 +1,18 @@
 //! The `pg_dump` engine: one child, its output cut into blocks.
 
+mod opening;
+mod pump;
+
 use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use pgkeep_archive::{Block, BlockWriter, Decoder, Event, Toc};
-use tokio::process::{ChildStdout, Command};
+use pgkeep_archive::{Block, Decoder};
+use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -21,25 +22,27 @@ use crate::facts::{NOW, database_encoding, server_time};
 use crate::globals::globals;
 use crate::{
     ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
-    GlobalsPasswords, PrivateFacts, PrivateFolder, Result, Selection, ServerFacts, SessionSettings, StreamSegment,
-    Tool, preflight,
+    GlobalsPasswords, LargeObjectReading, PrivateFacts, PrivateFolder, Result, Selection, ServerFacts, SessionSettings,
+    StreamSegment, Tool, preflight,
 };
+use pump::{Archive, Pump, PumpError};
+
+pub(crate) use opening::Opening;
+pub use opening::schema_toc;
 
 /// Blocks that wait for whoever takes them, beside the one in the making.
 const BLOCKS_AHEAD: usize = 2;
-/// Bytes read at once.
-const READ_BYTES: usize = 1 << 20;
+/// What fails when a child's output can't be read.
+const READING: &str = "read from pg_dump";
 /// How long `pg_dump` may take to exit once its output has ended.
 const EXIT_LIMIT: Duration = Duration::from_mins(1);
-/// The wait for a lock of [`schema_toc`].
-const SCHEMA_LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// The engine that runs `pg_dump --format=custom --compress=0` and passes its archive on in blocks.
 #[derive(Debug, Clone)]
 pub struct PgDumpEngine {
-    settings: ConnectSettings,
-    installed: Vec<ClientTools>,
-    options: DumpOptions,
+    pub(crate) settings: ConnectSettings,
+    pub(crate) installed: Vec<ClientTools>,
+    pub(crate) options: DumpOptions,
     passwords: GlobalsPasswords,
     work: PathBuf,
 }
@@ -61,6 +64,19 @@ impl PgDumpEngine {
         Self { work, ..self }
     }
 
+    fn command(&self, tools: &ClientTools, server: &Server) -> Result<(Command, PrivateFolder)> {
+        dump_command(tools, server, &self.options.selection, self.options.lock_wait, &self.work)
+    }
+
+    /// The server's facts, and what a dump that reads large objects so will not get.
+    pub(crate) async fn facts_for(&self, reading: LargeObjectReading) -> Result<ServerFacts> {
+        let mut connection = connect(&self.settings, &CancellationToken::new()).await?;
+        let mut facts = ServerFacts::read(&mut connection).await?;
+        facts.warnings = preflight(&mut connection, &self.options.selection, reading).await?.lines();
+        connection.close().await?;
+        Ok(facts)
+    }
+
     /// The globals, with what is missing from them as a list.
     pub async fn globals_with_warnings(&self, cancel: CancellationToken) -> Result<Globals> {
         let mut connection = connect(&self.settings, &cancel).await?;
@@ -79,18 +95,13 @@ impl Dump for PgDumpEngine {
     }
 
     async fn facts(&self) -> Result<ServerFacts> {
-        let mut connection = connect(&self.settings, &CancellationToken::new()).await?;
-        let mut facts = ServerFacts::read(&mut connection).await?;
-        facts.warnings = preflight(&mut connection, &self.options.selection).await?.lines();
-        connection.close().await?;
-        Ok(facts)
+        self.facts_for(LargeObjectReading::OneByOne).await
     }
 
     async fn start(&self, cancel: CancellationToken) -> Result<DumpStream> {
         let server = Server::ask(&self.settings, &cancel).await?;
         let tools = ClientTools::choose(&self.installed, server.major)?;
-        let (command, private) =
-            dump_command(tools, &server, &self.options.selection, self.options.lock_wait, &self.work)?;
+        let (command, private) = self.command(tools, &server)?;
         let child = Child::spawn(command, Tool::PgDump, private)?;
         let outcome =
             DumpOutcome { pg_dump_version: tools.version.clone(), snapshot_time: server.clock, warnings: Vec::new() };
@@ -102,67 +113,12 @@ impl Dump for PgDumpEngine {
     }
 }
 
-/// The header and table of contents that pg_dump writes for a database now: what the proof of a schema compares.
-///
-/// The child is ended once they are there, so nothing is said about its rows.
-pub async fn schema_toc(
-    settings: &ConnectSettings,
-    tools: &ClientTools,
-    selection: &Selection,
-    cancel: CancellationToken,
-) -> Result<Arc<Toc>> {
-    let server = Server::ask(settings, &cancel).await?;
-    let (command, private) = dump_command(tools, &server, selection, SCHEMA_LOCK_WAIT, &std::env::temp_dir())?;
-    let child = Child::spawn(command, Tool::PgDump, private)?;
-    first_toc(child, cancel).await
-}
-
-async fn first_toc(mut child: Child, cancel: CancellationToken) -> Result<Arc<Toc>> {
-    let stdout = child.stdout()?;
-    let reading = tokio::task::spawn_blocking(move || read_toc(blocking(stdout)?));
-    let toc = tokio::select! {
-        () = cancel.cancelled() => None,
-        read = reading => Some(joined(read)),
-    };
-    match toc {
-        None => {
-            child.end().await?;
-            Err(Error::Interrupted)
-        }
-        Some(Ok(toc)) => {
-            child.end().await?;
-            Ok(toc)
-        }
-        // Its own words say more than "the archive ends here".
-        Some(Err(error)) => match tokio::time::timeout(EXIT_LIMIT, child.wait()).await {
-            Ok(ended) => Err(ended?.success().err().unwrap_or(error)),
-            Err(_) => Err(error),
-        },
-    }
-}
-
-fn read_toc(mut stdout: File) -> Result<Arc<Toc>> {
-    let mut decoder = Decoder::new();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let length = stdout.read(&mut buffer).map_err(|source| Error::io("read from pg_dump", source))?;
-        if length == 0 {
-            decoder.finish()?;
-            return Err(Error::io("read from pg_dump", std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        decoder.push(&buffer[..length]);
-        if let Some(Event::Toc(toc)) = decoder.next_event()? {
-            return Ok(toc);
-        }
-    }
-}
-
 /// What has to be known of a server before pg_dump is run on it.
 #[derive(Debug)]
-struct Server {
+pub(crate) struct Server {
     /// Pinned to the host that answered.
-    settings: ConnectSettings,
-    major: u32,
+    pub(crate) settings: ConnectSettings,
+    pub(crate) major: u32,
     encoding: String,
     clock: DateTime<Utc>,
 }
@@ -170,13 +126,17 @@ struct Server {
 impl Server {
     async fn ask(settings: &ConnectSettings, cancel: &CancellationToken) -> Result<Self> {
         let mut connection = connect(settings, cancel).await?;
-        let encoding = database_encoding(&mut connection).await?;
-        let rows = connection.query(format!("SELECT {NOW}")).await?;
-        let row = rows.first().ok_or(Error::Statement { problem: "the server does not tell the time" })?;
-        let clock = server_time(row, 0)?;
-        let server = Self { settings: connection.resolved().clone(), major: major(&connection), encoding, clock };
+        let server = Self::of(&mut connection).await?;
         connection.close().await?;
         Ok(server)
+    }
+
+    /// The server of a session.
+    pub(crate) async fn of(connection: &mut Connection) -> Result<Self> {
+        let encoding = database_encoding(connection).await?;
+        let row = connection.query_one(format!("SELECT {NOW}")).await?;
+        let clock = server_time(&row, 0)?;
+        Ok(Self { settings: connection.resolved().clone(), major: major(connection), encoding, clock })
     }
 }
 
@@ -224,7 +184,18 @@ async fn stream(
     outcome: DumpOutcome,
     cancel: CancellationToken,
 ) -> Result<DumpStream> {
-    let stdout = child.stdout()?;
+    let stdout = child.stdout()?.into_owned_fd().map(File::from).map_err(|source| Error::io(READING, source))?;
+    stream_on(child, Archive { stdout, decoder: Decoder::new(), toc: None }, block_bytes, outcome, cancel).await
+}
+
+/// Passes on an archive of which some may have been read already.
+async fn stream_on(
+    child: Child,
+    archive: Archive,
+    block_bytes: usize,
+    outcome: DumpOutcome,
+    cancel: CancellationToken,
+) -> Result<DumpStream> {
     let (toc_sender, toc) = oneshot::channel();
     let (blocks_sender, blocks) = mpsc::channel(BLOCKS_AHEAD);
     let pump = Pump {
@@ -234,12 +205,13 @@ async fn stream(
         runtime: tokio::runtime::Handle::current(),
         block_bytes,
     };
-    let outcome = tokio::spawn(supervise(child, stdout, pump, blocks_sender, outcome, cancel));
+    let outcome = tokio::spawn(supervise(child, archive, pump, blocks_sender, outcome, cancel));
     if let Ok(toc) = toc.await {
         let (segment, segments) = mpsc::channel(1);
         // There is room for one, and the receiver is at hand.
         let _ = segment.try_send(StreamSegment { blocks });
-        return Ok(DumpStream { toc, segments, outcome });
+        let (_, notes) = mpsc::unbounded_channel();
+        return Ok(DumpStream { toc, engine: "pg_dump", segments, notes, outcome });
     }
     // It ended before its table of contents; `blocks` lives until the reason is known.
     let reason = joined(outcome.await);
@@ -251,14 +223,14 @@ async fn stream(
 /// is whole, and an exit status of 0.
 async fn supervise(
     mut child: Child,
-    stdout: ChildStdout,
+    archive: Archive,
     pump: Pump,
     blocks: mpsc::Sender<Result<Block>>,
     mut outcome: DumpOutcome,
     cancel: CancellationToken,
 ) -> Result<DumpOutcome> {
     let stop = pump.stop.clone();
-    let mut pumping = tokio::task::spawn_blocking(move || pump.run(blocking(stdout)?));
+    let mut pumping = tokio::task::spawn_blocking(move || pump.run(archive));
     let pumped = tokio::select! {
         biased;
         () = cancel.cancelled() => None,
@@ -310,90 +282,6 @@ async fn supervise(
             })
         }
     }
-}
-
-/// Reads a pipe in a thread of its own: what passes here is the whole database.
-struct Pump {
-    toc: Option<oneshot::Sender<Arc<Toc>>>,
-    blocks: mpsc::Sender<Result<Block>>,
-    stop: CancellationToken,
-    runtime: tokio::runtime::Handle,
-    block_bytes: usize,
-}
-
-enum PumpError {
-    /// The archive ends too early.
-    Ended(pgkeep_archive::Error),
-    /// The archive is none.
-    Damaged(pgkeep_archive::Error),
-    /// The pipe cannot be read.
-    Read(Error),
-    /// Nobody wants it any more.
-    Stopped,
-}
-
-impl From<Error> for PumpError {
-    fn from(error: Error) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl From<pgkeep_archive::Error> for PumpError {
-    fn from(error: pgkeep_archive::Error) -> Self {
-        Self::Damaged(error)
-    }
-}
-
-impl Pump {
-    fn run(mut self, mut stdout: File) -> Result<(), PumpError> {
-        let mut decoder = Decoder::new();
-        let mut writer = BlockWriter::new(self.block_bytes);
-        let mut buffer = BytesMut::zeroed(READ_BYTES);
-        loop {
-            let length = stdout.read(&mut buffer).map_err(|source| Error::io("read from pg_dump", source))?;
-            if length == 0 {
-                decoder.finish().map_err(PumpError::Ended)?;
-                writer.finish()?;
-                return self.pass_on(&mut writer);
-            }
-            let whole = buffer.freeze();
-            decoder.push_bytes(whole.slice(..length));
-            while let Some(event) = decoder.next_event()? {
-                writer.event(&event)?;
-                if let Event::Toc(toc) = event
-                    && let Some(sender) = self.toc.take()
-                {
-                    // Whoever waited for it may be gone; the blocks will tell.
-                    let _ = sender.send(toc);
-                }
-                self.pass_on(&mut writer)?;
-            }
-            // As a rule nobody holds a piece of it any more.
-            buffer = whole.try_into_mut().unwrap_or_else(|_| BytesMut::zeroed(READ_BYTES));
-        }
-    }
-
-    /// Hands full blocks over; waits while the reader is slower.
-    fn pass_on(&self, writer: &mut BlockWriter) -> Result<(), PumpError> {
-        while let Some(block) = writer.take() {
-            match self.blocks.try_send(Ok(block)) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Closed(_)) => return Err(PumpError::Stopped),
-                Err(mpsc::error::TrySendError::Full(block)) => self.runtime.block_on(async {
-                    tokio::select! {
-                        () = self.stop.cancelled() => Err(PumpError::Stopped),
-                        sent = self.blocks.send(block) => sent.map_err(|_| PumpError::Stopped),
-                    }
-                })?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A pipe for a thread that may block on it.
-fn blocking(stdout: ChildStdout) -> Result<File> {
-    stdout.into_owned_fd().map(File::from).map_err(|source| Error::io("read from pg_dump", source))
 }
 
 #[cfg(test)]

@@ -48,11 +48,24 @@ impl Preflight {
     }
 }
 
+/// How large objects are going to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LargeObjectReading {
+    /// As `pg_dump` reads them: the role needs a right to each.
+    OneByOne,
+    /// As [`crate::ParallelEngine`] does where it may: as pages of `pg_largeobject`, which `pg_read_all_data` covers.
+    ByPages,
+}
+
 /// Finds out what of `selection` the session's role cannot read.
 ///
 /// Nothing is guessed: each line comes from a privilege function or a catalog. `pg_dump`'s own locks and reads remain
 /// the final word. With `--filter` the relations are left to them altogether.
-pub async fn preflight(connection: &mut Connection, selection: &Selection) -> Result<Preflight> {
+pub async fn preflight(
+    connection: &mut Connection,
+    selection: &Selection,
+    reading: LargeObjectReading,
+) -> Result<Preflight> {
     use_utf8(connection).await?;
     let mut found = Preflight::default();
     let role = Role::read(connection).await?;
@@ -61,7 +74,7 @@ pub async fn preflight(connection: &mut Connection, selection: &Selection) -> Re
             relations(connection, selection, &role, &mut found).await?;
         }
         if with_large_objects(selection) {
-            large_objects(connection, &role, &mut found).await?;
+            large_objects(connection, &role, reading, &mut found).await?;
         }
         if with_schema(selection) {
             user_mappings(connection, &mut found).await?;
@@ -210,8 +223,19 @@ fn push_some(into: &mut Vec<Finding>, mut findings: Vec<Finding>, kind: &str, fo
     }
 }
 
-/// Large objects that the role may not read; `pg_read_all_data` does not cover them.
-async fn large_objects(connection: &mut Connection, role: &Role, found: &mut Preflight) -> Result<()> {
+/// Large objects that the role may not read; `pg_read_all_data` covers their pages only.
+async fn large_objects(
+    connection: &mut Connection,
+    role: &Role,
+    reading: LargeObjectReading,
+    found: &mut Preflight,
+) -> Result<()> {
+    if reading == LargeObjectReading::ByPages {
+        let sql = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_largeobject', 'SELECT')";
+        if connection.query(sql).await?.first().is_some_and(|row| truth(row, 0)) {
+            return Ok(());
+        }
+    }
     let readable = if role.version >= 180_000 {
         "pg_catalog.has_largeobject_privilege(m.oid, 'SELECT')"
     } else {

@@ -136,6 +136,7 @@ impl Restorer {
             whole: false,
             owners: false,
             grants: false,
+            standstill: false,
             cancel: self.cancel.clone(),
         };
         let mut report = ProofReport::default();

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use pgkeep_dump::{ClientTools, ConnectSettings};
+use pgkeep_dump::ConnectSettings;
 use pgkeep_metrics::{Event, Stage};
 
+use crate::allowance::Allowance;
 use crate::lists::Lists;
 use crate::load::{Loaded, Loader};
 use crate::passes::{PassOptions, PassOutcome, Passes, exists_already};
@@ -65,18 +66,24 @@ impl Fill<'_> {
         self.times.data = self.end(Stage::Data, begun);
 
         let begun = self.begin(Stage::PostData);
-        let outcome = passes.run("after.list", &self.lists.after, self.jobs()).await?;
+        let outcome = self.after(&passes, &loaded).await?;
         self.weigh(outcome, "after the data")?;
         self.times.post_data = self.end(Stage::PostData, begun);
 
         let begun = self.begin(Stage::Analyze);
         let only = (plan.method == Method::Tables).then(|| self.tables());
-        analyze::analyze(&self.connect, self.jobs(), only).await?;
-        self.times.analyze = self.end(Stage::Analyze, begun);
-
-        let begun = self.begin(Stage::Proof);
-        let proof = self.prove(&loaded, &self.restorer.tools).await?;
+        // Both only read, and neither needs the other: side by side they leave no processor without work.
+        let analyzing = async {
+            analyze::analyze(&self.connect, self.jobs(), only).await?;
+            Ok((self.end(Stage::Analyze, begun), self.begin(Stage::Proof)))
+        };
+        let ((analyze, begun), proof) = tokio::try_join!(analyzing, self.prove(&loaded))?;
+        if self.restorer.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        self.times.analyze = analyze;
         self.times.proof = self.end(Stage::Proof, begun);
+        self.weigh_proof(&proof)?;
         Ok(Filled { loaded, proof })
     }
 
@@ -87,7 +94,7 @@ impl Fill<'_> {
     /// The first pass. Into an existing database, what the tables need may be there already.
     async fn before(&mut self, passes: &Passes<'_>) -> Result<()> {
         if self.plan.method != Method::Tables {
-            let outcome = passes.run("before.list", &self.lists.before, 1).await?;
+            let outcome = passes.run("before.list", &self.lists.before).await?;
             return self.weigh(outcome, "before the data");
         }
         let relations = tables::own(&self.plan.toc, &self.plan.lists);
@@ -97,11 +104,11 @@ impl Fill<'_> {
         }
         let needed = &self.plan.lists.needed;
         let (needed, own): (Vec<i32>, Vec<i32>) = self.lists.before.iter().partition(|id| needed.contains(*id));
-        let mut outcome = passes.run("needed.list", &needed, 1).await?;
+        let mut outcome = passes.run("needed.list", &needed).await?;
         outcome.failed.retain(|message| !exists_already(message));
         self.weigh(outcome, "before the data")?;
         *self.made = Made::Perhaps(relations.clone());
-        let outcome = passes.run("before.list", &own, 1).await?;
+        let outcome = passes.run("before.list", &own).await?;
         let (made, theirs) = tables::made(&self.connect, &self.plan.toc, &relations, &outcome.statements).await?;
         *self.made = made;
         if !theirs.is_empty() {
@@ -112,6 +119,16 @@ impl Fill<'_> {
             return Err(failed(outcome.failed, "before the data"));
         }
         self.weigh(outcome, "before the data")
+    }
+
+    /// The second pass.
+    async fn after(&self, passes: &Passes<'_>, loaded: &Loaded) -> Result<PassOutcome> {
+        if self.lists.after.is_empty() {
+            return Ok(PassOutcome::default());
+        }
+        let allowance = Allowance::of(&self.connect, self.jobs()).await?;
+        let sizes: Vec<_> = loaded.tables.iter().map(|(dump_id, tally)| (*dump_id, tally.bytes)).collect();
+        passes.build(&self.lists.after, self.jobs(), allowance, &sizes).await
     }
 
     async fn load(&self) -> Result<Loaded> {
@@ -128,7 +145,7 @@ impl Fill<'_> {
         loader.run().await
     }
 
-    async fn prove(&mut self, loaded: &Loaded, tools: &[ClientTools]) -> Result<ProofReport> {
+    async fn prove(&self, loaded: &Loaded) -> Result<ProofReport> {
         let request = &self.plan.request;
         let prover = Prover {
             source: &request.source,
@@ -137,22 +154,26 @@ impl Fill<'_> {
             loaded,
             settings: self.data_settings(),
             jobs: self.jobs(),
-            tools,
+            tools: &self.restorer.tools,
             server_major: self.plan.facts.version_num / 10_000,
             whole: request.tables.is_empty(),
             owners: !request.no_owner,
             grants: !request.no_acl,
+            standstill: true,
             cancel: self.restorer.cancel.clone(),
         };
-        let report = prover.run().await?;
+        Box::pin(prover.run()).await
+    }
+
+    fn weigh_proof(&mut self, report: &ProofReport) -> Result<()> {
         let lines: Vec<String> = report.differences.iter().map(ToString::to_string).collect();
-        if !lines.is_empty() && !request.force {
+        if !lines.is_empty() && !self.plan.request.force {
             return Err(Error::Unproven { differences: lines });
         }
         self.warnings.extend(lines);
         self.warnings.extend(report.renderings.iter().map(|line| format!("not quite as it was: {line}")));
         self.warnings.extend(report.unprovable.iter().map(|line| format!("not proven: {line}")));
-        Ok(report)
+        Ok(())
     }
 
     fn data_settings(&self) -> DataSettings {

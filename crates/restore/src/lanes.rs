@@ -1,98 +1,46 @@
-//! Lanes: sessions that load tables side by side.
+//! Lanes: sessions that load side by side.
 //!
-//! The reader of the archive opens one ordered queue of pieces per table. A table is offered to one lane, which loads it
-//! with one COPY, so that its rows come back in the very order in which they were; meanwhile the reader goes on to the
-//! next table, and another lane. What is in flight is bounded by one budget of pieces.
+//! The reader of the archive opens one ordered queue of pieces per table. A small table is offered to one lane, which
+//! loads it with one COPY, so that its rows come back in the very order in which they were; meanwhile the reader goes on
+//! to the next table, and another lane. A big one is offered to several lanes: each runs a COPY of its own and pulls the
+//! next piece in order, which keeps the table's order but for the pieces that were under way together (POSTGRES A13). So
+//! the archive can be read from its beginning to its end, and no table is left over for one lane in the end. What is in
+//! flight is bounded by one budget of pieces.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use pgkeep_core::{FingerprintKey, RowHasher, Tally};
-use pgkeep_dump::{Connection, CopyIn};
+use pgkeep_core::FingerprintKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::lane::{Lane, Work};
+use crate::large_objects::Batch;
 use crate::sessions::DataSettings;
+use crate::table_load::{Outcome, Piece, TableLoad};
 use crate::{Error, Result};
 
 /// Parts of a long row that wait between reader and lane.
 const ROW_PARTS: usize = 4;
 
-/// What a lane takes from a table's queue.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    /// Whole rows.
-    Rows(Bytes, OwnedSemaphorePermit),
-    /// One row longer than a piece, part by part.
-    Row(mpsc::Receiver<Bytes>, OwnedSemaphorePermit),
-}
+/// A table is worth one more lane for so many bytes of COPY text. Some of it is always under way with every lane, and comes
+/// out of order by that much: in a smaller table it would be too large a part.
+const LANE_BYTES: u64 = 64 << 20;
 
-/// A table being loaded.
-#[derive(Debug)]
-pub(crate) struct TableLoad {
+/// A table that is to be loaded.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
     /// Its entry.
     pub(crate) dump_id: i32,
     /// Its name, for people.
     pub(crate) name: String,
     /// `COPY … FROM stdin`.
-    statement: Vec<u8>,
-    queue: tokio::sync::Mutex<mpsc::UnboundedReceiver<Piece>>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// By the tags of the COPYs.
-    rows: u64,
-    /// Of what was sent.
-    tally: Tally,
-    failure: Option<pgkeep_dump::Error>,
-}
-
-/// What became of a table.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    /// Its entry.
-    pub(crate) dump_id: i32,
-    /// Its name.
-    pub(crate) name: String,
-    /// Rows by the tags of the COPYs.
-    pub(crate) rows: u64,
-    /// Rows, bytes and fingerprint of what was read from the archive.
-    pub(crate) tally: Tally,
-    /// Why the server did not take it.
-    pub(crate) failure: Option<pgkeep_dump::Error>,
-}
-
-impl TableLoad {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn next(&self) -> Option<Piece> {
-        self.queue.lock().await.recv().await
-    }
-
-    fn fail(&self, error: pgkeep_dump::Error) {
-        // Which lane fails first is chance; what follows from the first failure says nothing new.
-        self.state().failure.get_or_insert(error);
-    }
-
-    fn failed(&self) -> bool {
-        self.state().failure.is_some()
-    }
-
-    fn outcome(&self) -> Outcome {
-        let mut state = self.state();
-        Outcome {
-            dump_id: self.dump_id,
-            name: self.name.clone(),
-            rows: state.rows,
-            tally: state.tally,
-            failure: state.failure.take(),
-        }
-    }
+    pub(crate) statement: Vec<u8>,
+    /// Bytes of its text, where they are known beforehand.
+    pub(crate) bytes: Option<u64>,
+    /// Several lanes may load it.
+    pub(crate) divisible: bool,
 }
 
 /// The reader's end of one table.
@@ -101,13 +49,20 @@ pub(crate) struct TableFeed {
     load: Arc<TableLoad>,
     pieces: mpsc::UnboundedSender<Piece>,
     row: Option<mpsc::Sender<Bytes>>,
-    offered: bool,
+    divisible: bool,
+    /// Bytes that it has, as far as that is known.
+    bytes: u64,
+    /// Bytes that were handed over.
+    sent: u64,
+    /// To how many lanes it was offered.
+    offered: usize,
 }
 
 /// The lanes.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    offers: mpsc::UnboundedSender<Arc<TableLoad>>,
+    count: usize,
+    offers: mpsc::UnboundedSender<Work>,
     budget: Arc<Semaphore>,
     loads: Vec<Arc<TableLoad>>,
     tasks: JoinSet<Result<()>>,
@@ -139,26 +94,22 @@ impl Lanes {
                 result
             });
         }
-        Ok(Self { offers, budget: Arc::new(Semaphore::new(2 * count + 2)), loads: Vec::new(), tasks, stop })
+        Ok(Self { count, offers, budget: Arc::new(Semaphore::new(2 * count + 2)), loads: Vec::new(), tasks, stop })
     }
 
     /// Begins a table.
-    pub(crate) fn begin(&mut self, dump_id: i32, name: String, statement: Vec<u8>) -> TableFeed {
-        let (pieces, queue) = mpsc::unbounded_channel();
-        let load = Arc::new(TableLoad {
-            dump_id,
-            name,
-            statement,
-            queue: tokio::sync::Mutex::new(queue),
-            state: Mutex::default(),
-        });
+    pub(crate) fn begin(&mut self, table: Table) -> TableFeed {
+        let Table { dump_id, name, statement, bytes, divisible } = table;
+        let (load, pieces) = TableLoad::new(dump_id, name, statement);
+        let load = Arc::new(load);
         self.loads.push(Arc::clone(&load));
-        TableFeed { load, pieces, row: None, offered: false }
+        TableFeed { load, pieces, row: None, divisible, bytes: bytes.unwrap_or_default(), sent: 0, offered: 0 }
     }
 
     /// Hands over whole rows; waits while too much is in flight.
-    pub(crate) async fn rows(&mut self, feed: &mut TableFeed, rows: Bytes) -> Result<()> {
+    pub(crate) async fn rows(&mut self, feed: &mut TableFeed, rows: Vec<Bytes>) -> Result<()> {
         let permit = self.permit().await?;
+        feed.sent += rows.iter().map(|part| part.len() as u64).sum::<u64>();
         self.offer(feed);
         // Nobody listens only when every lane has ended, which `stop` says.
         let _ = feed.pieces.send(Piece::Rows(rows, permit));
@@ -167,6 +118,7 @@ impl Lanes {
 
     /// Hands over a part of a long row.
     pub(crate) async fn row_part(&mut self, feed: &mut TableFeed, bytes: Bytes, last: bool) -> Result<()> {
+        feed.sent += bytes.len() as u64;
         if feed.row.is_none() {
             let permit = self.permit().await?;
             let (sender, receiver) = mpsc::channel(ROW_PARTS);
@@ -188,16 +140,21 @@ impl Lanes {
     }
 
     /// Ends a table, with the rows that were too few for a piece.
-    pub(crate) async fn end(&mut self, mut feed: TableFeed, rest: Option<Bytes>) -> Result<()> {
-        if let Some(rows) = rest {
-            let permit = self.permit().await?;
-            self.offer(&mut feed);
-            let _ = feed.pieces.send(Piece::Rows(rows, permit));
+    pub(crate) async fn end(&mut self, mut feed: TableFeed, rest: Option<Vec<Bytes>>) -> Result<()> {
+        match rest {
+            Some(rows) => self.rows(&mut feed, rows).await,
+            None => Ok(()),
         }
+    }
+
+    /// Hands over contents of large objects; waits while too much is in flight.
+    pub(crate) async fn large_objects(&mut self, batch: Batch) -> Result<()> {
+        let permit = self.permit().await?;
+        let _ = self.offers.send(Work::LargeObjects(batch, permit));
         Ok(())
     }
 
-    /// Waits for every lane and returns what became of every table since the last call, in the order of beginning.
+    /// Waits for every lane and returns what became of every table, in the order of beginning.
     pub(crate) async fn finish(self) -> Result<Vec<Outcome>> {
         let Self { offers, loads, mut tasks, stop, .. } = self;
         drop(offers);
@@ -236,139 +193,14 @@ impl Lanes {
         }
     }
 
+    /// To as many lanes as its size is worth, as far as that is known. A lane that comes when all is taken goes on to what
+    /// is next.
     fn offer(&self, feed: &mut TableFeed) {
-        if !feed.offered {
-            feed.offered = true;
-            let _ = self.offers.send(Arc::clone(&feed.load));
+        let worth = usize::try_from(1 + feed.bytes.max(feed.sent) / LANE_BYTES).unwrap_or(usize::MAX);
+        let lanes = if feed.divisible { worth.min(self.count) } else { 1 };
+        while feed.offered < lanes {
+            feed.offered += 1;
+            let _ = self.offers.send(Work::Table(Arc::clone(&feed.load)));
         }
-    }
-}
-
-type Offers = Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Arc<TableLoad>>>>;
-
-#[derive(Debug)]
-struct Lane {
-    connection: Connection,
-    settings: DataSettings,
-    key: FingerprintKey,
-}
-
-impl Lane {
-    async fn run(mut self, offers: Offers, stop: &CancellationToken) -> Result<()> {
-        loop {
-            let work = async {
-                let Some(load) = offers.lock().await.recv().await else { return Ok(false) };
-                self.load(&load).await.map(|()| true)
-            };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Error::Interrupted),
-                more = work => if !more? { break },
-            }
-        }
-        let _ = self.connection.close().await;
-        Ok(())
-    }
-
-    /// Takes pieces of a table until there are no more. An error is one of the session; a refusal by the server is the
-    /// table's own.
-    async fn load(&mut self, load: &TableLoad) -> Result<()> {
-        let Some(first) = load.next().await else { return Ok(()) };
-        if load.failed() {
-            return drain(load, Some(first), self.key).await;
-        }
-        let outcome = copy(&mut self.connection, load, first, self.key).await;
-        let Err(error) = outcome else { return Ok(()) };
-        if error.server_error().is_none_or(pgkeep_dump::ServerError::is_fatal) {
-            return Err(Error::Table { table: load.name.clone(), source: Box::new(error) });
-        }
-        load.fail(error);
-        // Where a refused COPY leaves its session is not worth knowing.
-        self.connection = self.settings.load().await?;
-        drain(load, None, self.key).await
-    }
-}
-
-/// One COPY from its first piece to the end of the queue.
-async fn copy(
-    connection: &mut Connection,
-    load: &TableLoad,
-    first: Piece,
-    key: FingerprintKey,
-) -> Result<(), pgkeep_dump::Error> {
-    let mut piece = Some(first);
-    let mut copy = match connection.copy_in(&load.statement).await {
-        Ok(copy) => copy,
-        Err(error) => {
-            drain_piece(load, piece.take(), key).await;
-            return Err(error);
-        }
-    };
-    while let Some(taken) = piece.take() {
-        send(&mut copy, load, taken, key).await?;
-        if load.failed() {
-            return copy.abort("another lane failed").await;
-        }
-        piece = load.next().await;
-    }
-    let rows = copy.finish().await?;
-    load.state().rows += rows;
-    Ok(())
-}
-
-async fn send(
-    copy: &mut CopyIn<'_>,
-    load: &TableLoad,
-    piece: Piece,
-    key: FingerprintKey,
-) -> Result<(), pgkeep_dump::Error> {
-    match piece {
-        Piece::Rows(bytes, _permit) => {
-            let sent = copy.send(bytes.clone()).await;
-            let mut tally = Tally::default();
-            tally.add_rows(&key, &bytes);
-            load.state().tally += tally;
-            sent
-        }
-        Piece::Row(mut parts, _permit) => {
-            let mut hasher = RowHasher::new(key);
-            let mut outcome = Ok(());
-            while let Some(bytes) = parts.recv().await {
-                hasher.update(&bytes);
-                if outcome.is_ok() {
-                    outcome = copy.send(bytes).await;
-                }
-            }
-            // The reader closes a row only at its line feed, or when all is being given up.
-            if let Ok(tally) = hasher.finish() {
-                load.state().tally += tally;
-            }
-            outcome
-        }
-    }
-}
-
-/// Takes what is left of a table that has failed, so that the reader can go on; it is still tallied.
-async fn drain(load: &TableLoad, first: Option<Piece>, key: FingerprintKey) -> Result<()> {
-    drain_piece(load, first, key).await;
-    while let Some(piece) = load.next().await {
-        drain_piece(load, Some(piece), key).await;
-    }
-    Ok(())
-}
-
-async fn drain_piece(load: &TableLoad, piece: Option<Piece>, key: FingerprintKey) {
-    let mut hasher = RowHasher::new(key);
-    match piece {
-        Some(Piece::Rows(bytes, _permit)) => hasher.update(&bytes),
-        Some(Piece::Row(mut parts, _permit)) => {
-            while let Some(bytes) = parts.recv().await {
-                hasher.update(&bytes);
-            }
-        }
-        None => {}
-    }
-    if let Ok(tally) = hasher.finish() {
-        load.state().tally += tally;
     }
 }

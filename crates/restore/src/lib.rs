@@ -12,6 +12,7 @@
 //! own lanes of `COPY … FROM STDIN` in one pass over the archive, then everything else by list, `ANALYZE`, proof,
 //! settings and grants, swap.
 
+mod allowance;
 mod analyze;
 mod columns;
 mod compare;
@@ -24,6 +25,7 @@ mod in_place;
 mod inspect;
 mod journal;
 mod kept;
+mod lane;
 mod lanes;
 mod large_objects;
 mod lists;
@@ -36,9 +38,11 @@ mod plan;
 mod planning;
 mod proof;
 mod proof_catalog;
+mod reader;
 mod recovery;
 mod report;
 mod request;
+mod reread;
 mod restorer;
 mod roles;
 mod rollback;
@@ -49,6 +53,7 @@ mod settings;
 mod standstill;
 mod survey;
 mod swap;
+mod table_load;
 mod tables;
 
 pub use compare::{CompareOptions, Comparison};

@@ -1,23 +1,18 @@
-//! Loading: one sequential pass over the archive, rows to the lanes, large objects to theirs.
+//! Loading: one sequential pass over the archive, rows and large objects to the lanes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use pgkeep_archive::{Decoder, Event, Toc};
+use pgkeep_archive::{PgText, Toc};
 use pgkeep_core::{BackupSource, EntryMeta, FingerprintKey, Meta, PlainArchive, Tally};
-use pgkeep_metrics::{Event as Happening, Observer, Stage};
+use pgkeep_metrics::{Event as Happening, Observer};
 use tokio_util::sync::CancellationToken;
 
-use crate::lanes::{Lanes, Outcome, TableFeed};
-use crate::large_objects::LargeObjectLane;
-use crate::pieces::{Cut, Cutter, PIECE_BYTES};
+use crate::lanes::{Lanes, Table};
+use crate::reader::Reader;
 use crate::sessions::DataSettings;
+use crate::table_load::Outcome;
 use crate::{Error, Result};
-
-/// How often progress is told.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// What the load needs to know.
 #[derive(Debug)]
@@ -99,12 +94,14 @@ impl Loader<'_> {
         Ok(loaded)
     }
 
-    /// Loads refused tables once more, one lane, after everything else.
+    /// Loads refused tables once more, one lane, after everything else. What lanes that were not refused have loaded of them
+    /// goes first.
     async fn again(&self, refused: Vec<Outcome>, key: FingerprintKey) -> Result<()> {
         if refused.is_empty() {
             return Ok(());
         }
         let mut connection = self.settings.load().await?;
+        let made: HashSet<_> = made_here(self.toc).collect();
         for outcome in &refused {
             let Some(entry) = self.toc.entry(outcome.dump_id) else { continue };
             let target = pgkeep_archive::copy_target(entry);
@@ -114,6 +111,10 @@ impl Loader<'_> {
             });
             if shared {
                 return Err(refusal(refused.into_iter().next()));
+            }
+            if !made.contains(&(entry.namespace.as_ref(), &entry.tag)) {
+                // Not ours to empty, and nothing of ours is in it: one lane was refused, and no other had it.
+                continue;
             }
             let mut truncate = b"TRUNCATE ONLY ".to_vec();
             truncate.extend(crate::sessions::qualified(entry.namespace.as_ref(), &entry.tag));
@@ -166,18 +167,10 @@ impl Loader<'_> {
         wanted: &[i32],
         key: FingerprintKey,
     ) -> Result<(Vec<Outcome>, Option<Tally>)> {
-        let mut reader = Reader {
-            loader: self,
-            wanted: wanted.iter().copied().collect(),
-            statements: statements(self.toc),
-            lanes: Lanes::open(&self.settings, self.jobs, key, &self.cancel).await?,
-            large_objects: None,
-            key,
-            table: None,
-            progress: Progress::new(self, wanted.len()),
-        };
+        let lanes = Lanes::open(&self.settings, self.jobs, key, &self.cancel).await?;
+        let mut reader = Reader::new(self, wanted, lanes, key);
         let outcome = reader.read(&mut archive).await;
-        let Reader { lanes, large_objects, .. } = reader;
+        let Reader { lanes, tally, .. } = reader;
         if let Err(error) = outcome {
             // Whatever a lane says is the cause where the reader was only stopped.
             let cause = lanes.abandon().await;
@@ -186,10 +179,6 @@ impl Loader<'_> {
                 (error, _) => error,
             });
         }
-        let tally = match large_objects {
-            Some(lane) => Some(lane.finish().await?),
-            None => None,
-        };
         if let (Some(meta), Some(tally)) = (self.source.meta.as_deref(), tally)
             && self.everything
         {
@@ -197,19 +186,34 @@ impl Loader<'_> {
         }
         Ok((lanes.finish().await?, tally))
     }
+
+    /// The tables by dump id.
+    pub(crate) fn tables(&self) -> HashMap<i32, Table> {
+        let meta = self.source.meta.as_deref();
+        let sizes: HashMap<i32, u64> =
+            meta.into_iter().flat_map(|meta| &meta.entries).map(|entry| (entry.dump_id, entry.bytes)).collect();
+        let made: HashSet<_> = made_here(self.toc).collect();
+        let entries = self.toc.entries.iter().filter(|entry| entry.holds_copy_text());
+        entries
+            .map(|entry| {
+                let statement = entry.copy.0.trim_ascii_end();
+                let table = Table {
+                    dump_id: entry.dump_id,
+                    name: table_name(entry),
+                    statement: statement.strip_suffix(b";").unwrap_or(statement).to_vec(),
+                    bytes: sizes.get(&entry.dump_id).copied(),
+                    divisible: made.contains(&(entry.namespace.as_ref(), &entry.tag)),
+                };
+                (entry.dump_id, table)
+            })
+            .collect()
+    }
 }
 
-/// COPY statements by dump id, without their end.
-fn statements(toc: &Toc) -> HashMap<i32, (String, Vec<u8>)> {
-    toc.entries
-        .iter()
-        .filter(|entry| entry.holds_copy_text())
-        .map(|entry| {
-            let statement = entry.copy.0.trim_ascii_end();
-            let statement = statement.strip_suffix(b";").unwrap_or(statement).to_vec();
-            (entry.dump_id, (table_name(entry), statement))
-        })
-        .collect()
+/// Tables that the first pass makes: they hold nothing but what is loaded, and have no index or constraint yet over
+/// which two lanes could wait for each other. An extension's own tables may.
+fn made_here(toc: &Toc) -> impl Iterator<Item = (Option<&PgText>, &PgText)> {
+    toc.entries.iter().filter(|entry| entry.desc == "TABLE").map(|entry| (entry.namespace.as_ref(), &entry.tag))
 }
 
 /// `schema.name` for people.
@@ -259,151 +263,4 @@ fn compare_large_objects(meta: &Meta, tally: Tally, place: &str) -> Result<()> {
             stored.count, stored.bytes, tally.rows, tally.bytes
         ),
     }))
-}
-
-/// The reader of one pass.
-#[derive(Debug)]
-struct Reader<'a> {
-    loader: &'a Loader<'a>,
-    wanted: HashSet<i32>,
-    statements: HashMap<i32, (String, Vec<u8>)>,
-    lanes: Lanes,
-    large_objects: Option<LargeObjectLane>,
-    key: FingerprintKey,
-    table: Option<(TableFeed, Cutter)>,
-    progress: Progress,
-}
-
-impl Reader<'_> {
-    async fn read(&mut self, archive: &mut PlainArchive) -> Result<()> {
-        let mut decoder = Decoder::new();
-        loop {
-            let bytes = tokio::select! {
-                biased;
-                () = self.loader.cancel.cancelled() => return Err(Error::Interrupted),
-                bytes = archive.next() => bytes?,
-            };
-            let Some(bytes) = bytes else { break };
-            decoder.push(&bytes);
-            while let Some(event) = decoder.next_event()? {
-                self.take(event).await?;
-            }
-            self.progress.bytes(bytes.len());
-        }
-        decoder.finish()?;
-        self.progress.last();
-        Ok(())
-    }
-
-    async fn take(&mut self, event: Event) -> Result<()> {
-        match event {
-            Event::Toc(toc) => {
-                // The bytes that are loaded must be described by what the schema was made from.
-                if toc.entries.len() != self.loader.toc.entries.len() {
-                    return Err(Error::Changed(
-                        "the archive's table of contents is not the one that was planned with".to_owned(),
-                    ));
-                }
-            }
-            Event::DataStarted { dump_id } => self.start(dump_id).await?,
-            Event::Data { bytes, .. } => self.data(&bytes).await?,
-            Event::DataFinished { .. } => self.end().await?,
-            Event::LargeObjectStarted { oid, .. } => {
-                if let Some(lane) = &self.large_objects {
-                    lane.start(oid).await;
-                }
-            }
-            Event::LargeObjectData { bytes, .. } => {
-                if let Some(lane) = &self.large_objects {
-                    lane.content(bytes).await;
-                }
-            }
-            Event::LargeObjectFinished { .. } => {
-                if let Some(lane) = &self.large_objects {
-                    lane.end().await;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn start(&mut self, dump_id: i32) -> Result<()> {
-        if !self.wanted.contains(&dump_id) {
-            return Ok(());
-        }
-        if let Some((name, statement)) = self.statements.remove(&dump_id) {
-            self.table = Some((self.lanes.begin(dump_id, name, statement), Cutter::new(PIECE_BYTES)));
-        } else if self.large_objects.is_none() {
-            self.large_objects = Some(LargeObjectLane::open(&self.loader.settings, self.key).await?);
-        }
-        Ok(())
-    }
-
-    async fn data(&mut self, bytes: &Bytes) -> Result<()> {
-        let Some((feed, cutter)) = &mut self.table else { return Ok(()) };
-        cutter.push(bytes);
-        while let Some(cut) = cutter.next() {
-            match cut {
-                Cut::Rows(rows) => self.lanes.rows(feed, rows).await?,
-                Cut::Part { bytes, last } => self.lanes.row_part(feed, bytes, last).await?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn end(&mut self) -> Result<()> {
-        self.progress.items += 1;
-        let Some((feed, cutter)) = self.table.take() else { return Ok(()) };
-        let rest = cutter.finish().map_err(|bytes| {
-            Error::Backup(pgkeep_core::Error::Damaged {
-                object: self.loader.source.place.clone(),
-                reason: format!("a table's last row does not end ({bytes} bytes)"),
-            })
-        })?;
-        self.lanes.end(feed, rest).await
-    }
-}
-
-/// Tells how far it is, now and then.
-#[derive(Debug)]
-struct Progress {
-    observer: Arc<dyn Observer>,
-    told: Instant,
-    plain_bytes: u64,
-    total_bytes: Option<u64>,
-    items: u64,
-    total_items: u64,
-}
-
-impl Progress {
-    fn new(loader: &Loader<'_>, items: usize) -> Self {
-        let meta = loader.source.meta.as_deref();
-        let total_bytes = meta.filter(|_| loader.everything).map(|meta| meta.plain.bytes);
-        Self {
-            observer: Arc::clone(&loader.observer),
-            told: Instant::now(),
-            plain_bytes: 0,
-            total_bytes,
-            items: 0,
-            total_items: items as u64,
-        }
-    }
-
-    fn bytes(&mut self, bytes: usize) {
-        self.plain_bytes += bytes as u64;
-        if self.told.elapsed() >= PROGRESS_EVERY {
-            self.last();
-        }
-    }
-
-    fn last(&mut self) {
-        self.told = Instant::now();
-        self.observer.notice(&Happening::Progress {
-            stage: Stage::Data,
-            plain_bytes: self.plain_bytes,
-            total_bytes: self.total_bytes,
-            items: self.items,
-            total_items: Some(self.total_items),
-        });
-    }
 }

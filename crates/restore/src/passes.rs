@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use pgkeep_archive::Toc;
+use pgkeep_archive::{Toc, patch_offsets};
 use pgkeep_dump::{ClientTools, ConnectSettings, PrivateFolder, RestoreError, RestoreOutcome, run_pg_restore};
 use tokio_util::sync::CancellationToken;
 
+use crate::allowance::Allowance;
 use crate::error::Doing;
 use crate::lists::list_text;
 use crate::{Error, Result};
@@ -16,7 +18,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Passes<'a> {
     pub(crate) tools: &'a ClientTools,
-    pub(crate) toc: &'a Toc,
+    pub(crate) toc: &'a Arc<Toc>,
     pub(crate) settings: &'a ConnectSettings,
     pub(crate) options: PassOptions,
     folder: PrivateFolder,
@@ -52,7 +54,7 @@ impl<'a> Passes<'a> {
     /// Writes the files into a private folder below `work`.
     pub(crate) fn prepare(
         tools: &'a ClientTools,
-        toc: &'a Toc,
+        toc: &'a Arc<Toc>,
         settings: &'a ConnectSettings,
         options: PassOptions,
         work: &Path,
@@ -65,14 +67,34 @@ impl<'a> Passes<'a> {
         Ok(Self { tools, toc, settings, options, folder, archive, cancel })
     }
 
-    /// Restores the listed entries with `jobs` sessions.
-    pub(crate) async fn run(&self, name: &str, ids: &[i32], jobs: usize) -> Result<PassOutcome> {
+    /// Restores the listed entries, one after the other.
+    pub(crate) async fn run(&self, name: &str, ids: &[i32]) -> Result<PassOutcome> {
+        self.restore(&self.archive, name, ids, 1).await
+    }
+
+    /// Restores the listed entries with `jobs` sessions of this allowance. Of indexes and constraints that could be next
+    /// pg_restore takes those on the table with the most data, and `sizes` (dump id, bytes of data) are its tables'.
+    pub(crate) async fn build(
+        &self,
+        ids: &[i32],
+        jobs: usize,
+        allowance: Allowance,
+        sizes: &[(i32, u64)],
+    ) -> Result<PassOutcome> {
+        let set = self.toc.with_settings(&allowance.statements())?;
+        let set = set.map_or_else(|| Ok(Arc::clone(self.toc)), |raw| Toc::parse(raw).map(Arc::new))?;
+        let archive = self.folder.path().join("after.dump");
+        write(&archive, &patch_offsets(&set.raw, &positions(sizes, set.raw.len() as u64))?)?;
+        self.restore(&archive, "after.list", ids, jobs).await
+    }
+
+    async fn restore(&self, archive: &Path, name: &str, ids: &[i32], jobs: usize) -> Result<PassOutcome> {
         if ids.is_empty() {
             return Ok(PassOutcome::default());
         }
         let list = self.folder.path().join(name);
         write(&list, list_text(&self.toc.entries, ids).as_bytes())?;
-        let arguments = arguments(self.options, &list, &self.archive, jobs);
+        let arguments = arguments(self.options, &list, archive, jobs);
         let outcome = run_pg_restore(self.tools, Some(self.settings), arguments, self.cancel.clone())
             .await
             .doing("running pg_restore")?;
@@ -99,6 +121,19 @@ fn arguments(options: PassOptions, list: &Path, archive: &Path, jobs: usize) -> 
     }
     arguments.push(archive.into());
     arguments
+}
+
+/// Where the data would lie if all of it had to lie before `end`. pg_restore takes distances for sizes
+/// (`_PrepParallelRestore` in pg_backup_custom.c), and only compares them: no data is read from this file.
+fn positions(sizes: &[(i32, u64)], end: u64) -> Vec<(i32, u64)> {
+    let total: u128 = sizes.iter().map(|(_, bytes)| u128::from(*bytes)).sum::<u128>().max(1);
+    let mut before = 0u128;
+    let place = |&(dump_id, bytes): &(i32, u64)| {
+        let at = before * u128::from(end) / total;
+        before += u128::from(bytes);
+        (dump_id, u64::try_from(at).unwrap_or(end))
+    };
+    sizes.iter().map(place).collect()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -153,6 +188,12 @@ mod tests {
         let arguments = arguments(options, Path::new("/w/after"), Path::new("/w/toc.dump"), 4);
         let text: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         assert_eq!(text, ["--use-list=/w/after", "--jobs=4", "--no-owner", "--no-privileges", "/w/toc.dump"]);
+    }
+
+    #[test]
+    fn distances_between_positions_are_as_the_sizes() {
+        assert_eq!(positions(&[(7, 100), (8, 300), (9, 0), (10, 600)], 50), [(7, 0), (8, 5), (9, 20), (10, 20)]);
+        assert_eq!(positions(&[(7, 0)], 50), [(7, 0)]);
     }
 
     #[test]

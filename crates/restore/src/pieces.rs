@@ -1,6 +1,9 @@
-//! Cutting COPY text into pieces of whole rows.
+//! Cutting COPY text into pieces of whole rows, without copying it.
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use memchr::{memchr, memrchr};
 
 /// Bytes of a piece, about: small enough to keep a table's order while several lanes load it (POSTGRES A13), large enough
 /// that handing over costs nothing.
@@ -9,8 +12,8 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// What the cutter gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// Whole rows.
-    Rows(Bytes),
+    /// Whole rows, in parts that need not end at rows.
+    Rows(Vec<Bytes>),
     /// A part of one row that is longer than a piece; `last` ends it.
     Part {
         /// The bytes.
@@ -20,10 +23,12 @@ pub(crate) enum Cut {
     },
 }
 
-/// Cuts text that arrives in any pieces at line feeds. Holds at most one piece and what was pushed last.
+/// Cuts text that arrives in any parts at line feeds. Holds less than one piece and what was pushed last.
 #[derive(Debug)]
 pub(crate) struct Cutter {
-    held: BytesMut,
+    held: VecDeque<Bytes>,
+    /// Their length together.
+    bytes: usize,
     in_row: bool,
     target: usize,
 }
@@ -31,12 +36,15 @@ pub(crate) struct Cutter {
 impl Cutter {
     /// A cutter of pieces of about `target` bytes.
     pub(crate) fn new(target: usize) -> Self {
-        Self { held: BytesMut::new(), in_row: false, target }
+        Self { held: VecDeque::new(), bytes: 0, in_row: false, target }
     }
 
     /// Takes the next bytes.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.held.extend_from_slice(bytes);
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.bytes += bytes.len();
+            self.held.push_back(bytes);
+        }
     }
 
     /// A piece, once enough bytes are there.
@@ -44,37 +52,47 @@ impl Cutter {
         if self.in_row {
             return self.rest_of_row();
         }
-        if self.held.len() < self.target {
+        if self.bytes < self.target {
             return None;
         }
-        if let Some(end) = self.held.iter().rposition(|&byte| byte == b'\n') {
-            let rows = self.held.split_to(end + 1);
-            return Some(Cut::Rows(rows.freeze()));
+        for at in (0..self.held.len()).rev() {
+            if let Some(end) = memrchr(b'\n', &self.held[at]) {
+                let tail = self.held.split_off(at + 1);
+                let rest = self.held[at].split_off(end + 1);
+                let rows: Vec<Bytes> = std::mem::take(&mut self.held).into();
+                self.held = tail;
+                if !rest.is_empty() {
+                    self.held.push_front(rest);
+                }
+                self.bytes = self.held.iter().map(Bytes::len).sum();
+                return Some(Cut::Rows(rows));
+            }
         }
         self.in_row = true;
-        Some(Cut::Part { bytes: self.held.split().freeze(), last: false })
+        self.rest_of_row()
     }
 
     fn rest_of_row(&mut self) -> Option<Cut> {
-        if !self.held.has_remaining() {
-            return None;
+        let mut bytes = self.held.pop_front()?;
+        let end = memchr(b'\n', &bytes);
+        if let Some(end) = end {
+            let rest = bytes.split_off(end + 1);
+            if !rest.is_empty() {
+                self.held.push_front(rest);
+            }
         }
-        let end = self.held.iter().position(|&byte| byte == b'\n');
-        let bytes = match end {
-            Some(end) => self.held.split_to(end + 1),
-            None => self.held.split(),
-        };
+        self.bytes -= bytes.len();
         self.in_row = end.is_none();
-        Some(Cut::Part { bytes: bytes.freeze(), last: end.is_some() })
+        Some(Cut::Part { bytes, last: end.is_some() })
     }
 
     /// What is left at the end of the text; `Err` holds how much is left where the last row lacks its line feed.
-    pub(crate) fn finish(self) -> Result<Option<Bytes>, usize> {
-        match self.held.last() {
+    pub(crate) fn finish(self) -> Result<Option<Vec<Bytes>>, usize> {
+        match self.held.back().and_then(|bytes| bytes.last()) {
             None if self.in_row => Err(0),
             None => Ok(None),
-            Some(b'\n') if !self.in_row => Ok(Some(self.held.freeze())),
-            Some(_) => Err(self.held.len()),
+            Some(b'\n') if !self.in_row => Ok(Some(self.held.into())),
+            Some(_) => Err(self.bytes),
         }
     }
 }
@@ -101,12 +119,13 @@ mod tests {
             let mut got = Vec::new();
             let mut in_row = false;
             for part in text.chunks(size) {
-                cutter.push(part);
+                cutter.push(Bytes::copy_from_slice(part));
                 while let Some(cut) = cutter.next() {
                     match cut {
-                        Cut::Rows(bytes) => {
-                            prop_assert!(!in_row && bytes.ends_with(b"\n"));
-                            got.extend_from_slice(&bytes);
+                        Cut::Rows(parts) => {
+                            prop_assert!(!in_row && parts.iter().all(|part| !part.is_empty()));
+                            got.extend(parts.concat());
+                            prop_assert!(got.ends_with(b"\n"));
                         }
                         Cut::Part { bytes, last } => {
                             prop_assert_eq!(bytes.ends_with(b"\n"), last);
@@ -118,7 +137,7 @@ mod tests {
             }
             prop_assert!(!in_row);
             if let Some(rest) = cutter.finish().unwrap() {
-                got.extend_from_slice(&rest);
+                got.extend(rest.concat());
             }
             prop_assert_eq!(got, text);
         }
@@ -127,11 +146,11 @@ mod tests {
     #[test]
     fn a_cut_off_row_is_told() {
         let mut cutter = Cutter::new(8);
-        cutter.push(b"ab\ncd");
+        cutter.push(Bytes::from_static(b"ab\ncd"));
         assert_eq!(cutter.next(), None);
         assert_eq!(cutter.finish(), Err(5));
         let mut cutter = Cutter::new(2);
-        cutter.push(b"abcd");
+        cutter.push(Bytes::from_static(b"abcd"));
         assert_eq!(cutter.next(), Some(Cut::Part { bytes: Bytes::from_static(b"abcd"), last: false }));
         assert_eq!(cutter.finish(), Err(0));
     }

@@ -4,20 +4,19 @@
 //! are routed are compared at their root, for their leaves may hold others than before (POSTGRES A7). Large objects,
 //! sequences, invalid indexes, extensions and the schema follow.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use pgkeep_archive::{Decoder, Event, PgText, Toc, TocEntry, copy_columns, copy_target};
-use pgkeep_core::{BackupSource, RowHasher, Tally};
-use pgkeep_dump::{ClientTools, Connection, Row, quote_literal};
-use tokio::task::JoinSet;
+use pgkeep_core::{BackupSource, Tally};
+use pgkeep_dump::{ClientTools, Connection, Row, quote_literal_bytes};
 use tokio_util::sync::CancellationToken;
 
 use crate::columns::{ColumnHasher, canonical, column_names, differing};
 use crate::error::Doing;
 use crate::lists::Lists;
 use crate::load::{Loaded, table_name};
+use crate::reread::{self, Unit, Unread, read, reread};
 use crate::sessions::{DataSettings, qualified};
 use crate::{Difference, Error, ProofReport, Result};
 
@@ -36,39 +35,34 @@ pub(crate) struct Prover<'a> {
     pub(crate) whole: bool,
     pub(crate) owners: bool,
     pub(crate) grants: bool,
+    /// Nobody writes to the tables, so that each may be read by several statements.
+    pub(crate) standstill: bool,
     pub(crate) cancel: CancellationToken,
 }
 
-/// A table, or the root of a tree, with what it must hold.
-#[derive(Debug, Clone)]
-struct Unit {
-    name: String,
-    sql: Vec<u8>,
-    expected: Tally,
-    /// The columns' lists differ in the tree: only rows can be compared.
-    rows_only: bool,
-    /// The entry, if it is a table of its own.
-    entry: Option<i32>,
-}
-
-/// A unit with what is in the database now, or why it cannot be read.
-type Reread = (Unit, std::result::Result<Tally, String>);
-
 impl Prover<'_> {
-    /// Everything.
+    /// Everything; what does not wait for the tables is looked at beside them.
     pub(crate) async fn run(&self) -> Result<ProofReport> {
-        let mut report = ProofReport::default();
-        let mut connection = self.settings.proof().await?;
-        let units = self.units(&mut connection).await?;
-        self.tables(units, &mut report).await?;
-        self.large_objects(&mut connection, &mut report).await?;
-        self.sequences(&mut connection, &mut report).await?;
-        if self.whole {
-            self.indexes(&mut connection, &mut report).await?;
-            self.extensions(&mut connection, &mut report).await?;
-            self.schema(&mut report).await?;
-        }
-        let _ = connection.close().await;
+        let rows = async {
+            let mut report = ProofReport::default();
+            self.rows(&mut report).await?;
+            Ok(report)
+        };
+        let rest = async {
+            let mut report = ProofReport::default();
+            let mut connection = self.settings.proof().await?;
+            self.sequences(&mut connection, &mut report).await?;
+            if self.whole {
+                self.indexes(&mut connection, &mut report).await?;
+                self.extensions(&mut connection, &mut report).await?;
+                self.schema(&mut report).await?;
+            }
+            let _ = connection.close().await;
+            self.large_objects(&mut report).await?;
+            Ok::<_, Error>(report)
+        };
+        let (mut report, rest) = tokio::try_join!(rows, rest)?;
+        report.absorb(rest);
         report.differences.sort_by(|a, b| a.subject.cmp(&b.subject));
         Ok(report)
     }
@@ -78,7 +72,7 @@ impl Prover<'_> {
         let mut connection = self.settings.proof().await?;
         let units = self.units(&mut connection).await?;
         let _ = connection.close().await;
-        self.tables(units, report).await
+        self.tables(&units, report).await
     }
 
     /// Tables by themselves, and roots of trees for rows that went through them.
@@ -95,13 +89,10 @@ impl Prover<'_> {
                 Some(target) if target != own => {
                     roots.insert(target);
                 }
-                _ => units.push(Unit {
-                    name: table_name(entry),
-                    sql: copy_out(entry, conditions.get(&own).map(|condition| &condition[..])),
-                    expected: *tally,
-                    rows_only: false,
-                    entry: Some(entry.dump_id),
-                }),
+                _ => {
+                    let condition = conditions.get(&own).map(|condition| &condition[..]);
+                    units.push(self.unit(connection, entry, condition, *tally).await?);
+                }
             }
             by_name.insert(own, (entry, *tally));
         }
@@ -111,6 +102,27 @@ impl Prover<'_> {
         // The big ones first, so that none is left over for one session in the end.
         units.sort_by_key(|unit| std::cmp::Reverse(unit.expected.bytes));
         Ok(units)
+    }
+
+    async fn unit(
+        &self,
+        connection: &mut Connection,
+        entry: &TocEntry,
+        condition: Option<&[u8]>,
+        expected: Tally,
+    ) -> Result<Unit> {
+        let name = table_name(entry);
+        let ranges = match copy_columns(entry) {
+            Some(columns) if condition.is_none() && self.standstill => {
+                let table = qualified(entry.namespace.as_ref(), &entry.tag);
+                reread::ranges(connection, &table, columns, expected.bytes)
+                    .await
+                    .doing(format!("reading the size of table {name}"))?
+            }
+            _ => Vec::new(),
+        };
+        let sql = copy_out(entry, condition);
+        Ok(Unit { name, sql, ranges, expected, rows_only: false, entry: Some(entry.dump_id) })
     }
 
     async fn root(
@@ -141,42 +153,23 @@ impl Prover<'_> {
         sql.extend(b" FROM ");
         sql.extend(&root);
         sql.extend(b") TO STDOUT");
-        Ok(Unit { name: format!("{}.{}", schema.lossy(), name.lossy()), sql, expected, rows_only, entry: None })
+        let name = format!("{}.{}", schema.lossy(), name.lossy());
+        Ok(Unit { name, sql, ranges: Vec::new(), expected, rows_only, entry: None })
     }
 
-    async fn tables(&self, units: Vec<Unit>, report: &mut ProofReport) -> Result<()> {
-        let count = self.jobs.min(units.len()).max(1);
-        let queue = Arc::new(Mutex::new(VecDeque::from(units)));
-        let mut tasks: JoinSet<Result<Vec<Reread>>> = JoinSet::new();
-        for _ in 0..count {
-            let (queue, settings, key) = (Arc::clone(&queue), self.settings.clone(), self.loaded.key);
-            tasks.spawn(async move {
-                let mut connection = settings.proof().await?;
-                let mut done = Vec::new();
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some(unit) = next else { break };
-                    let found = match read(&mut connection, &unit.sql, RowHasher::new(key), RowHasher::update).await {
-                        Ok(hasher) => hasher.finish().map_err(|_| "the last row does not end".to_owned()),
-                        Err(pgkeep_dump::Error::Server(error)) if !error.is_fatal() => {
-                            // Nobody needs to know where a refused COPY leaves its session.
-                            connection = settings.proof().await?;
-                            Err(error.message)
-                        }
-                        Err(error) => return Err(error).doing(format!("reading table {} for the proof", unit.name)),
-                    };
-                    done.push((unit, found));
+    async fn tables(&self, units: &[Unit], report: &mut ProofReport) -> Result<()> {
+        let found = reread(&self.settings, self.jobs, self.loaded.key, units).await?;
+        for (unit, found) in units.iter().zip(found) {
+            match found {
+                Ok(tally) => self.weigh(unit, tally, report).await?,
+                Err(Unread { why, forbidden: true }) => {
+                    report.unprovable.push(format!("table {} may not be read: {why}", unit.name));
                 }
-                let _ = connection.close().await;
-                Ok(done)
-            });
-        }
-        while let Some(ended) = tasks.join_next().await {
-            for (unit, found) in ended.map_err(|error| Error::Task(error.to_string()))?? {
-                match found {
-                    Ok(tally) => self.weigh(&unit, tally, report).await?,
-                    Err(why) => report.unprovable.push(format!("table {} cannot be read: {why}", unit.name)),
-                }
+                // What the server cannot give back is not there.
+                Err(Unread { why, .. }) => report.differences.push(Difference {
+                    subject: format!("table {}", unit.name),
+                    problem: format!("cannot be read: {why}"),
+                }),
             }
         }
         Ok(())
@@ -295,31 +288,18 @@ fn copy_out(entry: &TocEntry, condition: Option<&[u8]>) -> Vec<u8> {
     }
 }
 
-async fn read<H>(
-    connection: &mut Connection,
-    sql: &[u8],
-    mut hasher: H,
-    update: impl Fn(&mut H, &[u8]),
-) -> std::result::Result<H, pgkeep_dump::Error> {
-    let mut copy = connection.copy_out(sql).await?;
-    while let Some(bytes) = copy.next().await? {
-        update(&mut hasher, &bytes);
-    }
-    Ok(hasher)
-}
-
 /// Type and whether it is an enum, by column.
 async fn types(
     connection: &mut Connection,
     table: &[u8],
 ) -> std::result::Result<HashMap<String, (String, bool)>, pgkeep_dump::Error> {
-    let name = quote_literal(&String::from_utf8_lossy(table));
-    let rows = connection
-        .query(format!(
-            "SELECT a.attname, t.typname, t.typtype FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
-             WHERE a.attrelid = {name}::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped"
-        ))
-        .await?;
+    let sql = [
+        b"SELECT a.attname, t.typname, t.typtype FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+          WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = ",
+        &quote_literal_bytes(table)[..],
+        b"::pg_catalog.regclass",
+    ];
+    let rows = connection.query(sql.concat()).await?;
     Ok(rows
         .iter()
         .map(|row| {

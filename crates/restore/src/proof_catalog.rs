@@ -10,15 +10,15 @@ use crate::proof::Prover;
 use crate::schema_proof::{self, Rules};
 use crate::sessions::qualified;
 use crate::survey::truth;
-use crate::{Difference, ProofReport, Result, large_objects};
+use crate::{Difference, Error, ProofReport, Result, large_objects};
 
 /// Sequences asked for in one statement.
 const SEQUENCES: usize = 200;
 
 impl Prover<'_> {
-    pub(crate) async fn large_objects(&self, connection: &mut Connection, report: &mut ProofReport) -> Result<()> {
+    pub(crate) async fn large_objects(&self, report: &mut ProofReport) -> Result<()> {
         let Some(expected) = self.loaded.large_objects else { return Ok(()) };
-        match large_objects::tally(connection, &self.loaded.key).await {
+        match large_objects::tally(&self.settings, self.jobs, self.loaded.key).await {
             Ok(found) => {
                 report.large_objects = found.rows;
                 if found != expected {
@@ -37,11 +37,11 @@ impl Prover<'_> {
                 }
                 Ok(())
             }
-            Err(pgkeep_dump::Error::Server(error)) if !error.is_fatal() => {
-                report.unprovable.push(format!("large objects cannot be read: {}", error.message));
+            Err(Error::Database { source, .. }) if source.server_error().is_some_and(|error| !error.is_fatal()) => {
+                report.unprovable.push(format!("large objects cannot be read: {source}"));
                 Ok(())
             }
-            Err(error) => Err(error).doing("reading large objects for the proof"),
+            Err(error) => Err(error),
         }
     }
 

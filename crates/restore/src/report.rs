@@ -42,6 +42,20 @@ pub struct ProofReport {
     pub unprovable: Vec<String>,
 }
 
+impl ProofReport {
+    /// Adds what was compared elsewhere.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.tables += other.tables;
+        self.rows += other.rows;
+        self.large_objects += other.large_objects;
+        self.sequences += other.sequences;
+        self.schema_items += other.schema_items;
+        self.differences.extend(other.differences);
+        self.renderings.extend(other.renderings);
+        self.unprovable.extend(other.unprovable);
+    }
+}
+
 /// How long the stages took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct StageTimes {
@@ -53,9 +67,9 @@ pub struct StageTimes {
     pub data: Duration,
     /// Indexes, constraints and the rest.
     pub post_data: Duration,
-    /// Planner statistics.
+    /// Planner statistics; the proof is begun beside them.
     pub analyze: Duration,
-    /// Proof.
+    /// What the proof took longer than the statistics.
     pub proof: Duration,
     /// Settings, grants and the exchange of names.
     pub swap: Duration,

@@ -57,6 +57,7 @@ impl Operation {
 #[derive(Debug, Default)]
 struct State {
     calls: HashMap<Operation, u64>,
+    bytes_read: u64,
     /// Fails the n-th call (from 1) of the operation, and if `after` every later one.
     fault: Option<(Operation, u64, bool)>,
     reached: bool,
@@ -105,6 +106,11 @@ impl FaultyStorage {
     /// Whether the call that was to fail has been made: if not, there is no n-th call.
     pub fn has_failed(&self) -> bool {
         self.state.lock().reached
+    }
+
+    /// Bytes of objects that were read since [`fail`](Self::fail) or [`heal`](Self::heal).
+    pub fn bytes_read(&self) -> u64 {
+        self.state.lock().bytes_read
     }
 
     /// How often an operation was called since [`fail`](Self::fail) or [`heal`](Self::heal).
@@ -164,7 +170,12 @@ impl Storage for FaultyStorage {
         let stream = self.inner.read(key, range).await?;
         let (state, location, key) = (self.state.clone(), self.location().clone(), key.clone());
         Ok(stream
-            .map(move |chunk| chunk.and_then(|bytes| state.call(Operation::ReadChunk, &location, &key).map(|()| bytes)))
+            .map(move |chunk| {
+                let bytes = chunk?;
+                state.call(Operation::ReadChunk, &location, &key)?;
+                state.lock().bytes_read += bytes.len() as u64;
+                Ok(bytes)
+            })
             .boxed())
     }
 

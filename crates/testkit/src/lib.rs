@@ -40,7 +40,7 @@ pub use faulty_tools::{Fault, FaultyTools};
 pub use moto::Moto;
 pub use oracle::{LargeObjects, TableContents, contents, dump_text, dump_text_sorted, large_objects, schema_text};
 pub use postgres::{MAJORS, PostgresOptions, PostgresServer};
-pub use programs::{client_tools, client_tools_path, program};
+pub use programs::{client_tools, client_tools_path, program, python_program};
 pub use scheduler::{CronDaemon, SchedulerHost};
 pub use services::{Aws, MailServer, Receiver, Request};
 

@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,14 +21,10 @@ pub struct Moto {
 impl Moto {
     /// A server of its own; `cargo xtask test` has installed it.
     pub fn start() -> Self {
-        let testkit = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let workspace = testkit.ancestors().nth(2).expect("the testkit lies in the workspace's crates");
-        let program = workspace.join("target/pgkeep-python/bin/moto_server");
-        assert!(program.is_file(), "there is no {}; run `cargo xtask images`", program.display());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
-        let server = Command::new(program)
+        let server = Command::new(crate::python_program("moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,4 +1,4 @@
-//! Programs on this machine: PostgreSQL's client tools of every major, and pgkeep's own.
+//! Programs on this machine: PostgreSQL's client tools of every major, stand-ins in Python, and pgkeep's own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,13 @@ pub fn client_tools(major: u16) -> PathBuf {
 /// The directories of all majors as a search path, for `PG_BINDIRS`.
 pub fn client_tools_path() -> OsString {
     std::env::join_paths(MAJORS.map(client_tools)).expect("the directories' names hold no colon")
+}
+
+/// A program that `cargo xtask images` installed from `python/requirements.txt`: `python_program("aws")`.
+pub fn python_program(name: &str) -> PathBuf {
+    let program = workspace().join("target/pgkeep-python/bin").join(name);
+    assert!(program.is_file(), "there is no {}; run `cargo xtask images`", program.display());
+    program
 }
 
 /// One of pgkeep's programs, built from the present sources: `program("pgkeep")`, `program("backup-database")`.

@@ -26,9 +26,7 @@ struct Script {
 impl Script {
     fn start(name: &str, host: &str, arguments: &[&str]) -> Self {
         let testkit = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = testkit.join("../../target/pgkeep-python/bin/python");
-        assert!(python.is_file(), "there is no {}; run `cargo xtask images`", python.display());
-        let mut child = Command::new(python)
+        let mut child = Command::new(crate::python_program("python"))
             .arg(testkit.join("python").join(name))
             .arg(host)
             .args(arguments)

@@ -52,15 +52,21 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 fn a_pg_dump_that_dies_or_lies_leaves_nothing() {
     let (_source, mut setup) = with_one_good_backup("dying");
     let before = setup.files();
-    for fault in [
-        Fault::DiesAfter { bytes: 3_000_000 },
-        Fault::KilledAfter { bytes: 3_000_000 },
-        Fault::TruncatesAfter { bytes: 3_000_000 },
-        Fault::TruncatesAfter { bytes: 0 },
-        Fault::EndsWith(1),
+    // One engine takes the rows from it, the other only the table of contents.
+    for (engine, fault) in [
+        ("pg_dump", Fault::DiesAfter { bytes: 3_000_000 }),
+        ("pg_dump", Fault::KilledAfter { bytes: 3_000_000 }),
+        ("pg_dump", Fault::TruncatesAfter { bytes: 3_000_000 }),
+        ("pg_dump", Fault::TruncatesAfter { bytes: 0 }),
+        ("pg_dump", Fault::EndsWith(1)),
+        ("parallel", Fault::DiesAfter { bytes: 3_000 }),
+        ("parallel", Fault::KilledAfter { bytes: 3_000 }),
+        ("parallel", Fault::TruncatesAfter { bytes: 3_000 }),
+        ("parallel", Fault::TruncatesAfter { bytes: 0 }),
     ] {
         let tools = FaultyTools::new(17, "pg_dump", &fault);
         setup.set("PG_BINDIRS", tools.path());
+        setup.set("BACKUP_ENGINE", engine);
         let run = setup.run("pgkeep", &["backup"]);
         assert!(matches!(run.code, Some(1 | 5)), "{fault:?}\n{run}");
         assert!(run.stderr.contains("hint:"), "{fault:?}\n{run}");
@@ -86,9 +92,15 @@ fn warnings_of_pg_dump_are_told_and_kept() {
 fn ctrl_c_and_sigterm_end_all_that_was_begun() {
     let (source, mut setup) = with_one_good_backup("interrupted");
     let before = setup.files();
-    for (name, code) in [("-INT", 130), ("-TERM", 143)] {
-        let tools = FaultyTools::new(17, "pg_dump", &Fault::HangsAfter { bytes: 2_000_000 });
+    for (name, code, engine, bytes) in [
+        ("-INT", 130, "pg_dump", 2_000_000),
+        ("-TERM", 143, "pg_dump", 2_000_000),
+        ("-INT", 130, "parallel", 2_000),
+        ("-TERM", 143, "parallel", 2_000),
+    ] {
+        let tools = FaultyTools::new(17, "pg_dump", &Fault::HangsAfter { bytes });
         setup.set("PG_BINDIRS", tools.path());
+        setup.set("BACKUP_ENGINE", engine);
         let child = setup.start("pgkeep", &["backup"]);
         eventually("pg_dump runs", || !tools.processes().is_empty());
         std::thread::sleep(Duration::from_millis(500));
@@ -108,7 +120,7 @@ fn ctrl_c_and_sigterm_end_all_that_was_begun() {
 #[test]
 fn a_second_run_is_locked_out_and_told_by_whom() {
     let (_source, mut setup) = with_one_good_backup("locked");
-    let tools = FaultyTools::new(17, "pg_dump", &Fault::HangsAfter { bytes: 2_000_000 });
+    let tools = FaultyTools::new(17, "pg_dump", &Fault::HangsAfter { bytes: 2_000 });
     let real = pgkeep_testkit::client_tools_path();
     setup.set("PG_BINDIRS", tools.path());
     let first = setup.start("pgkeep", &["backup"]);
@@ -131,6 +143,7 @@ fn the_server_going_away_half_way_is_an_error_with_a_hint() {
     let before = setup.files();
     let tools = FaultyTools::new(17, "pg_dump", &Fault::Slow { milliseconds: 50 });
     setup.set("PG_BINDIRS", tools.path());
+    setup.set("BACKUP_ENGINE", "pg_dump");
     let child = setup.start("pgkeep", &["backup"]);
     eventually("pg_dump runs", || !tools.processes().is_empty());
     std::thread::sleep(Duration::from_millis(700));

@@ -160,7 +160,7 @@ fn a_locked_run_and_a_failed_one_are_each_exactly_one_zero() {
     let source = PostgresServer::shared(17).create_database("counted");
     saas::load(source.server(), &source, 0.02);
     let mut setup = with_aws(&source.url(), &aws);
-    let tools = FaultyTools::new(17, "pg_dump", &Fault::HangsAfter { bytes: 100_000 });
+    let tools = FaultyTools::new(17, "pg_dump", &Fault::HangsAfter { bytes: 2_000 });
     let real = pgkeep_testkit::client_tools_path();
     setup.set("PG_BINDIRS", tools.path());
     let first = setup.start("pgkeep", &["backup"]);
@@ -209,6 +209,7 @@ fn a_killed_database_reaches_mail_webhook_topic_and_ping() {
 
     let tools = FaultyTools::new(17, "pg_dump", &Fault::Slow { milliseconds: 50 });
     setup.set("PG_BINDIRS", tools.path());
+    setup.set("BACKUP_ENGINE", "pg_dump");
     let child = setup.start("pgkeep", &["backup"]);
     let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while tools.processes().is_empty() {

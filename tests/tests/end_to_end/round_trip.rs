@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use pgkeep_testkit::{MAJORS, PostgresServer, client_tools, contents, dump_text, large_objects, nasty, saas};
+use pgkeep_testkit::{
+    MAJORS, PostgresServer, client_tools, contents, dump_text, dump_text_sorted, large_objects, nasty, saas,
+};
 
 use crate::setup::Setup;
 
@@ -94,7 +96,10 @@ fn a_value_of_64_mib_comes_back() {
     setup.pgkeep(&["backup"]);
     let target = format!("{}_restored", source.name());
     setup.pgkeep(&["restore", "--latest", "--target-db", &target, "--yes"]);
-    same(server, &source, &target);
+    // Several lanes load a table of this size, so its rows may stand in another order.
+    assert!(dump_text_sorted(server, &source) == dump_text_sorted(server, &target), "{target} is another");
+    assert_eq!(contents(server, &source), contents(server, &target));
+    assert_eq!(large_objects(server, &source), large_objects(server, &target));
 }
 
 #[test]

@@ -23,6 +23,10 @@ impl Setup {
         setup.set("BACKUP_DIR", setup.backups());
         setup.set("LOG_FILE", setup.folder().join("backups.log"));
         setup.set("PG_BINDIRS", client_tools_path());
+        // The whole suite runs with either engine.
+        if let Some(engine) = std::env::var_os("PGKEEP_TEST_ENGINE") {
+            setup.set("BACKUP_ENGINE", engine);
+        }
         setup
     }
 

@@ -6,6 +6,7 @@
 mod bench;
 mod in_place;
 mod interrupted;
+mod lanes;
 mod relay;
 mod round_trip;
 mod selection;

@@ -233,7 +233,8 @@ impl Dump for FakeDump {
             running.fetch_sub(1, Ordering::SeqCst);
             outcome
         });
-        Ok(DumpStream { toc, segments, outcome })
+        let (_, notes) = mpsc::unbounded_channel();
+        Ok(DumpStream { toc, engine: self.name(), segments, notes, outcome })
     }
 
     async fn globals(&self, _cancel: CancellationToken) -> Result<Bytes> {

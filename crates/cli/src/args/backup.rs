@@ -19,15 +19,18 @@ pub(crate) struct BackupArgs {
     /// Keep it in the local directory only
     #[arg(long)]
     pub(crate) no_upload: bool,
-    /// Blocks compressed side by side [env: BACKUP_JOBS] [default: number of processors, at most 8]
+    /// Sessions that dump, and blocks compressed side by side [env: BACKUP_JOBS] [default: number of processors, at most 8]
     #[arg(short, long, value_name = "N")]
     pub(crate) jobs: Option<String>,
-    /// zstd:1-19, gzip:1-9, lz4 or none [env: BACKUP_COMPRESSION] [default: zstd:3]
+    /// zstd:1-19, gzip:1-9, lz4 or none [env: BACKUP_COMPRESSION] [default: zstd:1]
     #[arg(long, value_name = "CODEC")]
     pub(crate) compression: Option<String>,
-    /// auto or pg_dump [env: BACKUP_ENGINE] [default: auto]
+    /// auto, parallel or pg_dump [env: BACKUP_ENGINE] [default: auto, which is parallel where it can be]
     #[arg(long, value_name = "ENGINE")]
     pub(crate) engine: Option<String>,
+    /// When somebody waits for a table until the backup is made: wait or abort [env: BACKUP_ON_BLOCKED_DDL] [default: wait]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_blocked_ddl: Option<String>,
     /// Longest wait for another run to end, such as 30m [env: BACKUP_WAIT] [default: 6h, on a terminal 0]
     #[arg(long, value_name = "DURATION")]
     pub(crate) wait: Option<String>,

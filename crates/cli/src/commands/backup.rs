@@ -62,13 +62,13 @@ async fn make(context: &Context, args: &BackupArgs) -> Result<Done> {
     if args.no_upload {
         keeper.destinations.retain(|destination| destination.name == LOCAL);
     }
-    let engine = context.engine(connection, dump.selection).await?;
+    let engine = context.engine(connection, dump.selection, options.jobs).await?;
     reporter.info("Environment validation complete");
 
     let narrator = Arc::new(Narrator::new(Arc::clone(reporter), class));
     keeper.observer = Arc::clone(&narrator) as _;
     if args.dry_run {
-        let plan = keeper.plan_backup(&engine, &options).await?;
+        let plan = keeper.plan_backup(engine.as_ref(), &options).await?;
         for warning in &plan.warnings {
             reporter.warn(warning);
         }
@@ -82,7 +82,7 @@ async fn make(context: &Context, args: &BackupArgs) -> Result<Done> {
         });
         return Ok(Done::new(plan_text(&plan), "plan", document).with("dry_run", json!(true)));
     }
-    let report = keeper.backup(&engine, &options).await?;
+    let report = keeper.backup(engine.as_ref(), &options).await?;
     tell(context, &report, &narrator);
     for line in ["Backup Complete".to_owned(), format!("Total Duration: {}", elapsed(begun.elapsed()))] {
         reporter.info(line);
@@ -136,7 +136,6 @@ pub(super) async fn options(
     dump: &Dumped,
 ) -> Result<BackupOptions> {
     let settings = &context.settings;
-    check_engine(context)?;
     let default = match context.program {
         Program::BackupDatabase | Program::TestBackupRestore => DROP_IN_COMPRESSION,
         _ => DEFAULT_COMPRESSION,
@@ -162,20 +161,6 @@ pub(super) async fn options(
         encryption: context.recipients().await?,
         ..BackupOptions::new(class, compression.codec())
     })
-}
-
-fn check_engine(context: &Context) -> Result<()> {
-    match context.settings.layers.get(&variable::ENGINE) {
-        None => Ok(()),
-        Some(found) => match found.text.as_str() {
-            "auto" | "pg_dump" => Ok(()),
-            "parallel" => Err(Failure::settings(format!("{}: this version has no parallel engine yet", found.origin))
-                .hint("auto or pg_dump")),
-            other => {
-                Err(Failure::settings(format!("{}: {other:?} is no engine", found.origin)).hint("auto or pg_dump"))
-            }
-        },
-    }
 }
 
 /// The procedures' lines about what was done.

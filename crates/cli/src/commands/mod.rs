@@ -210,6 +210,7 @@ fn flags(command: &Command) -> Vec<FlagValue> {
             flag(&variable::JOBS, "--jobs", &args.jobs),
             flag(&variable::COMPRESSION, "--compression", &args.compression),
             flag(&variable::ENGINE, "--engine", &args.engine),
+            flag(&variable::ON_BLOCKED_DDL, "--on-blocked-ddl", &args.on_blocked_ddl),
             flag(&variable::TIMEOUT, "--timeout", &args.timeout),
             set(&variable::PRUNE, "--no-prune", args.no_prune, "false"),
             set(&variable::ROLE_PASSWORDS, "--role-passwords", args.role_passwords, "true"),

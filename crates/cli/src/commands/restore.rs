@@ -227,12 +227,13 @@ impl Beside {
     /// The pre-restore backup of the database that is to be replaced.
     async fn snapshot(&self, context: &Context, keeper: Keeper, database: ConnectSettings) -> Result<Snapshot> {
         let settings = &context.settings;
-        let engine = context.engine(database, Selection::default()).await?;
+        // The load has the other half of the processors.
+        let jobs = settings.jobs.div_ceil(2);
+        let engine = context.engine(database, Selection::default(), jobs).await?;
         let name = settings.compression.as_ref().map_or(DEFAULT_COMPRESSION, |found| found.text.as_str());
         let compression: Compression = name.parse()?;
         let options = BackupOptions {
-            // The load has the other half of the processors.
-            jobs: settings.jobs.div_ceil(2),
+            jobs,
             source_name: settings.source_name.clone(),
             // Nobody wants to wait for hours now, unless they say so: the swap keeps the old database either way.
             lock: LockOptions {
@@ -248,7 +249,7 @@ impl Beside {
         let keeper = Keeper { observer: Arc::new(Aside(Arc::clone(&reporter))), cancel: self.cancel.clone(), ..keeper };
         reporter.info("Creating pre-restore snapshot...");
         let backup = async move {
-            let report = keeper.backup(&engine, &options).await?;
+            let report = keeper.backup(engine.as_ref(), &options).await?;
             reporter.info(format!("Pre-restore snapshot created: {} ({})", report.meta.id, elapsed(report.elapsed)));
             Ok(report.meta.id.to_string())
         };

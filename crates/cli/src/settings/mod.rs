@@ -32,7 +32,7 @@ pub(crate) const DEFAULT_PREFIX: &str = "database-backups";
 /// Where the log is, without any setting.
 pub(crate) const DEFAULT_LOG_FILE: &str = "/var/log/backups.log";
 /// How archives are compressed, without any setting: docs/BENCHMARKS.md has the measurement.
-pub(crate) const DEFAULT_COMPRESSION: &str = "zstd:3";
+pub(crate) const DEFAULT_COMPRESSION: &str = "zstd:1";
 /// How the drop-in `backup-database` compresses, without any setting, so that runbooks' `gunzip -t` goes on working.
 pub(crate) const DROP_IN_COMPRESSION: &str = "gzip:6";
 
@@ -123,7 +123,7 @@ pub(crate) struct Settings {
     pub(crate) sse: Sse,
     /// How S3 buckets are addressed.
     pub(crate) addressing: Addressing,
-    /// `zstd:3` and the like; `None` is the program's default.
+    /// `zstd:1` and the like; `None` is the program's default.
     pub(crate) compression: Option<Found>,
     /// Work done side by side.
     pub(crate) jobs: usize,

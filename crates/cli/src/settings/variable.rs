@@ -71,11 +71,13 @@ variables! {
         "How S3 buckets are addressed: auto (virtual on AWS, path with an endpoint), path or virtual.";
 
     Plain COMPRESSION "BACKUP_COMPRESSION" "compression"
-        "zstd:1-19, gzip:1-9, lz4 or none; zstd:3 by default, the drop-in backup-database gzip:6.";
+        "zstd:1-19, gzip:1-9, lz4 or none; zstd:1 by default, the drop-in backup-database gzip:6.";
     Plain JOBS "BACKUP_JOBS" "jobs"
-        "Blocks compressed and lanes restored side by side; the number of processors, at most 8, by default.";
+        "Sessions that dump, blocks compressed and lanes restored side by side; the number of processors, at most 8, by default.";
     Plain ENGINE "BACKUP_ENGINE" "engine"
-        "auto or pg_dump.";
+        "auto (parallel, where it can be), parallel or pg_dump.";
+    Plain ON_BLOCKED_DDL "BACKUP_ON_BLOCKED_DDL" "on_blocked_ddl"
+        "What the parallel engine does when somebody waits for a table until the backup is made: wait (the log names them), or abort; wait by default.";
     Plain WAIT "BACKUP_WAIT" "wait"
         "Longest wait for another run to end; 6h by default, on a terminal and for the backup before a restore 0.";
     Plain LOCK_WAIT_TIMEOUT "BACKUP_LOCK_WAIT_TIMEOUT" "lock_wait_timeout"

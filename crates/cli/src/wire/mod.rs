@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pgkeep_core::{BackupClass, Destination, Identities, Keeper, Layout, SystemClock};
-use pgkeep_dump::{ClientTools, ConnectSettings, DumpOptions, GlobalsPasswords, PgDumpEngine, Selection};
+use pgkeep_dump::{
+    ClientTools, ConnectSettings, Dump, DumpOptions, GlobalsPasswords, OnBlockedDdl, ParallelEngine, PgDumpEngine,
+    Selection,
+};
 use pgkeep_restore::Restorer;
 use pgkeep_storage::{DiskStorage, Storage};
 use secrecy::{ExposeSecret, SecretString};
@@ -242,13 +245,35 @@ impl Context {
         Ok(ClientTools::discover(&folders).await?)
     }
 
-    /// The engine that dumps the database of `settings`.
-    pub(crate) async fn engine(&self, settings: ConnectSettings, selection: Selection) -> Result<PgDumpEngine> {
+    /// The engine that dumps the database of `settings`, with so many sessions if it can.
+    pub(crate) async fn engine(
+        &self,
+        settings: ConnectSettings,
+        selection: Selection,
+        jobs: usize,
+    ) -> Result<Box<dyn Dump>> {
+        let chosen = |variable, values: [&str; 3]| match self.settings.layers.get(variable) {
+            Some(found) if !values.contains(&found.text.as_str()) => {
+                let values = values.iter().filter(|value| !value.is_empty()).copied().collect::<Vec<_>>().join(" or ");
+                Err(Failure::settings(format!("{}: {:?} is not known", found.origin, found.text)).hint(values))
+            }
+            found => Ok(found.map(|found| found.text.clone()).unwrap_or_default()),
+        };
+        let engine = chosen(&variable::ENGINE, ["auto", "parallel", "pg_dump"])?;
+        let on_blocked_ddl = match chosen(&variable::ON_BLOCKED_DDL, ["wait", "abort", ""])?.as_str() {
+            "abort" => OnBlockedDdl::Abort,
+            _ => OnBlockedDdl::Wait,
+        };
         let options = DumpOptions { selection, lock_wait: self.settings.lock_wait, ..DumpOptions::default() };
         let passwords =
             if self.settings.role_passwords { GlobalsPasswords::IfPermitted } else { GlobalsPasswords::Never };
-        let engine = PgDumpEngine::new(settings, self.client_tools().await?, options);
-        Ok(engine.with_globals_passwords(passwords).with_work_folder(self.work_folder()))
+        let (tools, work) = (self.client_tools().await?, self.work_folder());
+        if engine == "pg_dump" {
+            let engine = PgDumpEngine::new(settings, tools, options);
+            return Ok(Box::new(engine.with_globals_passwords(passwords).with_work_folder(work)));
+        }
+        let engine = ParallelEngine::new(settings, tools, options, jobs).with_on_blocked_ddl(on_blocked_ddl);
+        Ok(Box::new(engine.with_globals_passwords(passwords).with_work_folder(work)))
     }
 
     /// What restores to the server of `settings`.

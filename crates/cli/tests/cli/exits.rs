@@ -21,7 +21,7 @@ fn the_table() {
         ("backup", vec![("DATABASE_URL", "postgresql://u:s3@cret@h/d")], 2, "database_url_invalid"),
         ("backup --jobs many", vec![url], 2, "settings_invalid"),
         ("backup --compression rar", vec![url], 2, "settings_invalid"),
-        ("backup --engine parallel", vec![url], 2, "settings_invalid"),
+        ("backup --engine quick", vec![url], 2, "settings_invalid"),
         ("backup --wait soon", vec![url], 2, "settings_invalid"),
         ("backup", vec![url, ("PGDUMP_OPTIONS", "--inserts")], 2, "settings_invalid"),
         ("backup", vec![url, ("BACKUP_ENCRYPT_TO", "age1")], 2, "recipient_invalid"),

@@ -14,7 +14,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// …and never becomes larger than this.
 const PIECE_LIMIT: usize = 256 * 1024;
 /// What is at least this large is passed on without copying.
-const DIRECT_BYTES: usize = 32 * 1024;
+pub(super) const DIRECT_BYTES: usize = 32 * 1024;
 /// Small sends are put together until they have this size.
 const BATCH_BYTES: usize = 128 * 1024;
 /// The longest message we send; the server reads each as a whole.
@@ -96,6 +96,8 @@ impl<'c> CopyOut<'c> {
     async fn take_answer(&mut self) -> Result<()> {
         match self.connection.wire.next().await? {
             Message::CopyDone => {}
+            // A notice came before it.
+            Message::CopyData(body) => self.piece.extend_from_slice(body.data()),
             Message::CommandComplete(body) => self.rows = rows_of_tag(body.tag().unwrap_or_default()),
             Message::ReadyForQuery(body) => {
                 self.connection.ready(&body);
@@ -133,7 +135,7 @@ fn take_long_header(inbox: &mut BytesMut) -> usize {
 }
 
 /// The length of a CopyData's data.
-fn data_length(header: &[u8]) -> usize {
+pub(super) fn data_length(header: &[u8]) -> usize {
     (u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize).saturating_sub(4)
 }
 

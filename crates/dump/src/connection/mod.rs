@@ -4,6 +4,7 @@
 //! whole value in memory. Messages are those of `postgres-protocol`.
 
 mod auth;
+mod batch;
 mod cancel;
 mod certificate;
 mod copy;
@@ -21,6 +22,7 @@ use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::{DataRowBody, ErrorResponseBody, Message, ReadyForQueryBody};
 use postgres_protocol::message::frontend;
 
+pub(crate) use self::batch::Step;
 pub use self::cancel::CancelToken;
 pub use self::copy::{CopyIn, CopyOut};
 pub use self::quote::{quote_identifier, quote_identifier_bytes, quote_literal, quote_literal_bytes};

@@ -216,6 +216,18 @@ impl Wire {
         }
     }
 
+    /// Takes what has come, without waiting, until there are so many bytes in the inbox; how many there are. That the server
+    /// has hung up is told when its last words have been read.
+    pub(super) async fn gather(&mut self, enough: usize) -> usize {
+        while self.inbox.len() < enough {
+            let before = self.inbox.len();
+            if self.peek().await.is_err() || self.inbox.len() == before {
+                break;
+            }
+        }
+        self.inbox.len()
+    }
+
     /// The next message that is an answer. Safe to drop.
     pub(super) async fn next(&mut self) -> Result<Message> {
         loop {

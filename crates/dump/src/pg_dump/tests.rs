@@ -3,6 +3,9 @@
 use std::os::unix::process::CommandExt;
 use std::time::Instant;
 
+use pgkeep_archive::Event;
+
+use super::opening::first_toc;
 use super::*;
 use crate::{ChildFailure, ErrorKind};
 

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use pgkeep_dump::{
-    ClientTools, ConnectSettings, Connection, Error, Notice, Selection, ServerFacts, SessionSettings, Tool, preflight,
-    quote_identifier, schema_toc,
+    ClientTools, ConnectSettings, Connection, Error, LargeObjectReading, Notice, Selection, ServerFacts,
+    SessionSettings, Tool, preflight, quote_identifier, schema_toc,
 };
 
 use super::findings::Findings;
@@ -60,7 +60,7 @@ pub(super) async fn check(scene: Scene<'_>, findings: &mut Findings) {
     let Some(role) = role(findings, &mut connection).await else { return };
     let readable = match selection(scene) {
         Ok(selection) => {
-            let readable = reading(findings, &mut connection, &selection, &role).await;
+            let readable = reading(scene, findings, &mut connection, &selection, &role).await;
             Some((selection, readable))
         }
         Err(failure) => {
@@ -184,8 +184,19 @@ fn selection(scene: Scene<'_>) -> Result<Selection> {
 }
 
 /// Whether every table, sequence and large object can be read.
-async fn reading(findings: &mut Findings, connection: &mut Connection, selection: &Selection, role: &Role) -> bool {
-    let found = match preflight(connection, selection).await {
+async fn reading(
+    scene: Scene<'_>,
+    findings: &mut Findings,
+    connection: &mut Connection,
+    selection: &Selection,
+    role: &Role,
+) -> bool {
+    let engine = scene.context.settings.layers.get(&variable::ENGINE);
+    let large_objects = match engine {
+        Some(found) if found.text == "pg_dump" => LargeObjectReading::OneByOne,
+        _ => LargeObjectReading::ByPages,
+    };
+    let found = match preflight(connection, selection, large_objects).await {
         Ok(found) => found,
         Err(error) => {
             findings.failed("read everything", error);

@@ -27,8 +27,8 @@ impl Drill<'_> {
         let connection = context.connect_settings()?;
         let mut keeper = context.keeper(Access::Write).await?;
         keeper.observer = std::sync::Arc::new(Aside(std::sync::Arc::clone(&context.reporter)));
-        let engine = context.engine(connection, dump.selection).await?;
-        let report = keeper.backup(&engine, &options).await?;
+        let engine = context.engine(connection, dump.selection, options.jobs).await?;
+        let report = keeper.backup(engine.as_ref(), &options).await?;
         found.making = Some((report.elapsed, report.meta.plain.bytes));
         found.backup = Some(report.meta.id.to_string());
         let catalog = Catalog::load(&keeper).await?;

@@ -69,7 +69,7 @@ fn quoted(value: &str) -> String {
 /// What else can be set; every line without its # is right.
 const REST: &str = r#"
 # How archives are compressed, and how much is done side by side.
-# compression = "zstd:3"
+# compression = "zstd:1"
 # jobs = 4
 
 # The log; restores go to restores.log beside it.

@@ -1,0 +1,131 @@
+//! What others do to the tables meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pgkeep_dump::{Error, OnBlockedDdl};
+use pgkeep_testkit::{PostgresOptions, PostgresServer};
+
+use crate::tools::{Ends, assert_same, drain, engine, no_session_is_left, start, stock_text, text};
+
+const TABLES: &str = "
+    CREATE TABLE first AS SELECT g AS id, repeat('x', 100) AS note FROM generate_series(1, 5000) g;
+    CREATE TABLE second AS SELECT * FROM first;
+    CREATE TABLE third AS SELECT * FROM first;";
+
+fn waits_for_a_lock(server: &PostgresServer) -> bool {
+    server.psql("postgres", "SELECT count(*) FROM pg_locks WHERE NOT granted") != "0"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_made_although_somebody_waits_to_change_a_table() {
+    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let database = server.create_database("queued");
+    database.psql(TABLES);
+    for jobs in [1, 3] {
+        let stream = start(&engine(&database.url(), jobs, &[]).await).await.unwrap();
+        let theirs = stock_text(&server, &database).await;
+        let (ours, notes) = std::thread::scope(|scope| {
+            let ddl = scope.spawn(|| {
+                database
+                    .psql("ALTER TABLE second ALTER id TYPE bigint, ADD COLUMN late int; ALTER TABLE second DROP late")
+            });
+            while !waits_for_a_lock(&server) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let dumping = tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(async {
+                    // Long enough for somebody to look.
+                    tokio::time::sleep(Duration::from_secs(6)).await;
+                    let dumped = drain(stream).await.unwrap();
+                    (text(17, &dumped).await, dumped.notes)
+                })
+            });
+            ddl.join().unwrap();
+            dumping
+        });
+        assert_same(&ours, &theirs);
+        assert!(notes.iter().any(|note| note.contains("AccessExclusiveLock on public.second")), "{notes:?}");
+        database.psql("ALTER TABLE second ALTER id TYPE int");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_gives_up_if_it_is_not_to_make_anybody_wait() {
+    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let database = server.create_database("aborted");
+    database.psql(TABLES);
+    let engine = engine(&database.url(), 2, &[]).await.with_on_blocked_ddl(OnBlockedDdl::Abort);
+    let stream = start(&engine).await.unwrap();
+    std::thread::scope(|scope| {
+        // Ends although nobody takes a block: whoever waits is not made to wait for a store.
+        scope.spawn(|| database.psql("ALTER TABLE third ADD COLUMN late int"));
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                while !stream.outcome.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                let Err(error) = drain(stream).await else { panic!("it succeeded") };
+                assert!(matches!(&error, Error::WaitedFor { waits } if waits.contains("public.third")), "{error}");
+            });
+        });
+    });
+    no_session_is_left(&server, &database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_filled_anew_again_and_again_never_looks_empty() {
+    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let database = server.create_database("rewritten");
+    database.psql(TABLES);
+    let going_on = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while going_on.load(Ordering::Relaxed) {
+                database.psql(
+                    "BEGIN; TRUNCATE third; INSERT INTO third SELECT * FROM first; COMMIT; SELECT pg_sleep(0.05)",
+                );
+            }
+        });
+        let _until_here = Ends(&going_on);
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let engine = engine(&database.url(), 2, &["--table=third"]).await;
+                for _ in 0..8 {
+                    let dumped = drain(start(&engine).await.unwrap()).await.unwrap();
+                    let rows = text(17, &dumped).await.lines().filter(|line| line.contains("xxxx")).count();
+                    // pg_dump itself can see nothing there; that is what a fallback would be.
+                    assert!(rows == 5000 || !dumped.notes.is_empty(), "{rows} rows, {:?}", dumped.notes);
+                }
+            });
+        });
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_thousand_tables_need_the_lock_table_that_pg_dump_needs() {
+    // As few locks as pg_dump alone can do with: some 8 × 2,400 and a little.
+    let settings =
+        [("max_locks_per_transaction", "1000"), ("max_connections", "20"), ("max_prepared_transactions", "0")];
+    let options = PostgresOptions {
+        settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        ..PostgresOptions::default()
+    };
+    let server = PostgresServer::start(17, &options);
+    let database = server.create_database("many");
+    for part in 0..20 {
+        database.psql(&format!(
+            "DO $$ BEGIN FOR n IN 1..1000 LOOP EXECUTE format('CREATE TABLE t_%s (id int)', {part} * 1000 + n); END LOOP; END $$;
+             DO $$ BEGIN FOR n IN 1..1000 LOOP EXECUTE format('INSERT INTO t_%s VALUES (%s)', {part} * 1000 + n, n); END LOOP; END $$;"
+        ));
+    }
+    let stock = server.exec(&["pg_dump", "-U", "postgres", "-Fc", "-Z0", "-f", "/tmp/stock.dump", &database]);
+    assert!(stock.status.success(), "{}", String::from_utf8_lossy(&stock.stderr));
+    let engine = engine(&database.url(), 2, &[]).await.with_range_bytes(8 << 20);
+    let stream = start(&engine).await.unwrap();
+    assert_eq!(stream.engine, "parallel");
+    let theirs = stock_text(&server, &database).await;
+    let dumped = drain(stream).await.unwrap();
+    assert!(dumped.segments < 300, "small tables share segments: {}", dumped.segments);
+    assert_same(&text(17, &dumped).await, &theirs);
+}
