@@ -18,6 +18,8 @@ auth client required = none
 mon allow pool size one = true
 mon allow pool delete = true
 mon warn on pool no redundancy = false
+# A monitor ends itself when 5 % of the disk are left: on a developer's full disk nobody would know why.
+mon data avail crit = 0
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg num = 1
