@@ -72,7 +72,7 @@ fn meta(number: usize) -> Meta {
         selection: Vec::new(),
         lowest_pg_restore: 17,
         stored: StoredDigest { bytes: (FRAMES << 20) as u64, sha256: "0".repeat(64) },
-        plain: PlainDigest { bytes: (FRAMES << 22) as u64, sha256: "0".repeat(64) },
+        plain: PlainDigest { bytes: (FRAMES << 22) as u64, blake3: "0".repeat(64) },
         globals: None,
         encryption: None,
         archive_encoding: text("UTF8"),

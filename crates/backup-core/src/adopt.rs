@@ -18,7 +18,7 @@ use crate::stop::Stop;
 use crate::unframed::Found;
 use crate::{
     BackupClass, BackupId, BackupSource, Catalog, DatabaseMeta, Error, FingerprintKey, FrameIndex, Keeper, Meta,
-    PlainDigest, Result, StoredDigest, objects,
+    Result, StoredDigest, objects,
 };
 
 /// How a foreign archive is adopted.
@@ -133,7 +133,7 @@ impl Keeper {
             selection: Vec::new(),
             lowest_pg_restore: toc.lowest_pg_restore(),
             stored: stored_digest(stored),
-            plain: plain_digest(plain),
+            plain: plain.finish(),
             globals: None,
             encryption: None,
             archive_encoding: toc.encoding().unwrap_or_default(),
@@ -176,10 +176,6 @@ impl Said {
 
 fn stored_digest(digested: Digested) -> StoredDigest {
     StoredDigest { bytes: digested.bytes, sha256: digested.sha256() }
-}
-
-fn plain_digest(digested: Digested) -> PlainDigest {
-    PlainDigest { bytes: digested.bytes, sha256: digested.sha256() }
 }
 
 /// The name the file has, if it is free, else the next free one of its time.

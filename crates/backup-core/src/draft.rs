@@ -93,7 +93,7 @@ impl Draft<'_> {
             selection: options.selection.arguments.clone(),
             lowest_pg_restore: 0,
             stored: StoredDigest { bytes: 0, sha256: String::new() },
-            plain: PlainDigest { bytes: 0, sha256: String::new() },
+            plain: PlainDigest { bytes: 0, blake3: String::new() },
             globals: None,
             encryption: options.encryption.as_ref().map(EncryptionMeta::of),
             archive_encoding: facts.encoding.clone(),

@@ -168,7 +168,7 @@ impl Run<'_> {
         let meta = GlobalsMeta {
             file: name.globals.clone(),
             stored: StoredDigest { bytes: stored.len() as u64, sha256: hex::encode(Sha256::digest(&stored)) },
-            plain: PlainDigest { bytes: plain.len() as u64, sha256: hex::encode(Sha256::digest(&plain)) },
+            plain: PlainDigest::of(&plain),
             role_passwords: self.options.role_passwords,
         };
         Ok(Ok((Globals { meta, stored }, warnings)))

@@ -146,8 +146,8 @@ pub struct StoredDigest {
 pub struct PlainDigest {
     /// Size in bytes.
     pub bytes: u64,
-    /// sha256, hex.
-    pub sha256: String,
+    /// BLAKE3, hex: there is far more of it than is stored, and this is the faster digest.
+    pub blake3: String,
 }
 
 /// The globals object.

@@ -55,8 +55,7 @@ impl Pipeline {
         progress: &mut Progress,
     ) -> Result<(Sequencer, Option<StoredDigest>)> {
         progress.expect(&dump.toc);
-        let stored_elsewhere = self.stores_plain() || self.recipients.is_some();
-        let sequencer = Sequencer::new(self.key, &dump.toc, stored_elsewhere);
+        let sequencer = Sequencer::new(self.key, &dump.toc, self.recipients.is_some());
         let (ordered, sequencing) = self.sequence(sequencer);
         let frames = self.frames(dump);
         let mut frames = std::pin::pin!(frames);

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::pipeline::joined;
-use crate::{Error, Meta, Result};
+use crate::{Error, Meta, PlainDigest, Result};
 
 /// Pieces that wait for the reader.
 const WAITING: usize = 2;
@@ -134,20 +134,67 @@ impl Digested {
     }
 }
 
+/// Size and digest of plain bytes that go by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PlainDigested {
+    blake3: Box<blake3::Hasher>,
+    bytes: u64,
+}
+
+impl PlainDigested {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.blake3.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    pub(crate) fn finish(self) -> PlainDigest {
+        PlainDigest { bytes: self.bytes, blake3: self.blake3.finalize().to_hex().to_string() }
+    }
+
+    /// An error unless these were the bytes that `object` should be made of.
+    pub(crate) fn check(self, object: &str, expected: &PlainDigest) -> Result<()> {
+        let damaged = |reason: String| Err(Error::Damaged { object: object.to_owned(), reason });
+        let found = self.finish();
+        if found.bytes != expected.bytes {
+            return damaged(format!("it has {} bytes instead of {}", found.bytes, expected.bytes));
+        }
+        if found.blake3 != expected.blake3 {
+            return damaged(format!("its BLAKE3 is {} instead of {}", found.blake3, expected.blake3));
+        }
+        Ok(())
+    }
+}
+
+impl PlainDigest {
+    /// Of all these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut digested = PlainDigested::default();
+        digested.update(bytes);
+        digested.finish()
+    }
+
+    /// An error unless `bytes` are what `object` should be made of.
+    pub(crate) fn check(&self, object: &str, bytes: &[u8]) -> Result<()> {
+        let mut digested = PlainDigested::default();
+        digested.update(bytes);
+        digested.check(object, self)
+    }
+}
+
 /// A thread that digests stored and plain bytes while others go on.
 #[derive(Debug)]
 pub(crate) struct Digester {
     /// Stored bytes are digested too.
     both: bool,
     frames: mpsc::Sender<(Bytes, Bytes)>,
-    task: JoinHandle<(Digested, Digested)>,
+    task: JoinHandle<(Digested, PlainDigested)>,
 }
 
 impl Digester {
     pub(crate) fn spawn(both: bool) -> Self {
         let (sender, mut frames) = mpsc::channel::<(Bytes, Bytes)>(WAITING);
         let task = tokio::task::spawn_blocking(move || {
-            let (mut stored, mut plain) = (Digested::default(), Digested::default());
+            let (mut stored, mut plain) = (Digested::default(), PlainDigested::default());
             while let Some((stored_bytes, plain_bytes)) = frames.blocking_recv() {
                 if both {
                     stored.update(&stored_bytes);
@@ -172,7 +219,7 @@ impl Digester {
         if self.both {
             stored.check(object, meta.stored.bytes, &meta.stored.sha256)?;
         }
-        plain.check(&format!("the plain archive in {object}"), meta.plain.bytes, &meta.plain.sha256)
+        plain.check(&format!("the plain archive in {object}"), &meta.plain)
     }
 }
 

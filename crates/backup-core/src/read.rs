@@ -194,7 +194,7 @@ impl BackupSource {
                 plain.into()
             }
         };
-        check(&object, &plain, globals.plain.bytes, &globals.plain.sha256)?;
+        globals.plain.check(&object, &plain)?;
         Ok(Some(plain))
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pgkeep_archive::{Block, Content, Error as ArchiveError, Segment, Toc};
 use sha2::{Digest, Sha256};
 
+use crate::plain::PlainDigested;
 use crate::{FingerprintKey, FrameIndex, LargeObjectHasher, PlainDigest, RowHasher, StoredDigest, Tally};
 
 /// One block and what became of it.
@@ -53,9 +54,9 @@ pub(crate) struct Sequenced {
 #[derive(Debug)]
 pub(crate) struct Sequencer {
     key: FingerprintKey,
-    /// Frames are not digested: they are their blocks, or not what is stored in the end.
-    same: bool,
-    plain: Sha256,
+    /// Frames are not digested: they are encrypted before they are stored.
+    sealed: bool,
+    plain: PlainDigested,
     plain_bytes: u64,
     stored: Sha256,
     stored_bytes: u64,
@@ -74,15 +75,15 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer at the beginning of the archive of `toc`. `same` says that frames need no digest of their own: they are
-    /// their blocks (no compression), or encrypted afterwards.
-    pub(crate) fn new(key: FingerprintKey, toc: &Toc, same: bool) -> Self {
+    /// A sequencer at the beginning of the archive of `toc`. `sealed` says that frames are encrypted before they are stored,
+    /// and need no digest.
+    pub(crate) fn new(key: FingerprintKey, toc: &Toc, sealed: bool) -> Self {
         let mut due: Vec<i32> = toc.data_entries().map(|entry| entry.dump_id).collect();
         due.reverse();
         Self {
             key,
-            same,
-            plain: Sha256::new(),
+            sealed,
+            plain: PlainDigested::default(),
             plain_bytes: 0,
             stored: Sha256::new(),
             stored_bytes: 0,
@@ -117,7 +118,7 @@ impl Sequencer {
         self.frames.aligned.push(u8::from(block.row_aligned()));
         self.plain.update(&block.bytes);
         self.plain_bytes += block.bytes.len() as u64;
-        if !self.same {
+        if !self.sealed {
             self.stored.update(stored);
         }
         self.stored_bytes += stored.len() as u64;
@@ -236,11 +237,9 @@ impl Sequencer {
         if let Some(expected) = missing {
             return Err(ArchiveError::Damaged { offset: self.plain_bytes, expected });
         }
-        let plain = hex::encode(self.plain.finalize());
-        let stored = if self.same { plain.clone() } else { hex::encode(self.stored.finalize()) };
         Ok(Sequenced {
-            plain: PlainDigest { bytes: self.plain_bytes, sha256: plain },
-            stored: StoredDigest { bytes: self.stored_bytes, sha256: stored },
+            plain: self.plain.finish(),
+            stored: StoredDigest { bytes: self.stored_bytes, sha256: hex::encode(self.stored.finalize()) },
             frames: self.frames,
             placed: self.placed,
             large_objects: self.large_objects,
@@ -269,7 +268,7 @@ mod tests {
         }
         writer.finish().unwrap();
         blocks.extend(std::iter::from_fn(|| writer.take()));
-        let mut sequencer = Sequencer::new(KEY, decoder.toc().unwrap(), true);
+        let mut sequencer = Sequencer::new(KEY, decoder.toc().unwrap(), false);
         for block in blocks {
             let (tallies, stored) = (tally(&KEY, &block), block.bytes.clone());
             sequencer.absorb(&Frame { block, stored, tallies }).unwrap();

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::feed::{Feed, feed};
 use crate::identities::{ALTERED, Locked, is_encrypted};
 use crate::pipeline::joined;
-use crate::plain::{Digested, Pieces};
+use crate::plain::{Digested, Pieces, PlainDigested};
 use crate::{Error, Identities, Meta, Result};
 
 /// Stored pieces that wait for the decompressor.
@@ -52,7 +52,7 @@ pub(crate) struct Found {
     pub(crate) compression: String,
     pub(crate) encrypted: bool,
     pub(crate) stored: Digested,
-    pub(crate) plain: Digested,
+    pub(crate) plain: PlainDigested,
 }
 
 impl UnframedArchive {
@@ -61,7 +61,7 @@ impl UnframedArchive {
         let object = self.object();
         let ((_, Some(found)), Some(meta)) = (self.clone().read(pieces).await?, &self.meta) else { return Ok(()) };
         found.stored.check(&object, meta.stored.bytes, &meta.stored.sha256)?;
-        found.plain.check(&format!("the plain archive in {object}"), meta.plain.bytes, &meta.plain.sha256)
+        found.plain.check(&format!("the plain archive in {object}"), &meta.plain)
     }
 
     /// Hands the plain archive to `sink`, and gives the sink back. There is nothing found if it did not want all.
@@ -123,7 +123,7 @@ fn decode<S: PlainSink>(
     }
 }
 
-type Decompressed = (Option<Arc<dyn Codec>>, Option<Digested>);
+type Decompressed = (Option<Arc<dyn Codec>>, Option<PlainDigested>);
 
 /// Moves the plain bytes of a stream to `take`: how it was compressed, and what it held if all of it was wanted.
 fn decompress(stored: &mut (dyn Read + Send), take: &mut impl FnMut(Bytes) -> bool) -> io::Result<Decompressed> {
@@ -138,8 +138,8 @@ fn pump(
     stored: &mut (dyn Read + Send),
     codec: Option<&dyn Codec>,
     take: &mut impl FnMut(Bytes) -> bool,
-) -> io::Result<Option<Digested>> {
-    let mut plain = Digested::default();
+) -> io::Result<Option<PlainDigested>> {
+    let mut plain = PlainDigested::default();
     {
         let mut reader: Box<dyn Read + Send + '_> = match codec {
             Some(codec) => codec.reader(Box::new(&mut *stored)).map_err(io::Error::other)?,

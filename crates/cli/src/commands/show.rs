@@ -93,7 +93,7 @@ pub(super) fn facts(keeper: &pgkeep_core::Keeper, entry: &CatalogEntry) -> Vec<(
             },
         ),
         ("stored", format!("{} as {}, sha256 {}", size(meta.stored.bytes), meta.compression, meta.stored.sha256)),
-        ("plain", format!("{}, sha256 {}", size(meta.plain.bytes), meta.plain.sha256)),
+        ("plain", format!("{}, BLAKE3 {}", size(meta.plain.bytes), meta.plain.blake3)),
         ("needs", format!("pg_restore {} or newer", meta.lowest_pg_restore)),
     ];
     if let Some(encryption) = &meta.encryption {

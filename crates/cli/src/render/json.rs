@@ -125,7 +125,7 @@ pub(crate) fn meta(meta: &pgkeep_core::Meta) -> Value {
         "stored_bytes": meta.stored.bytes,
         "stored_sha256": meta.stored.sha256,
         "plain_bytes": meta.plain.bytes,
-        "plain_sha256": meta.plain.sha256,
+        "plain_blake3": meta.plain.blake3,
         "duration_seconds": meta.duration_seconds,
         "tables": tables,
         "rows": rows,

@@ -15,6 +15,8 @@ use crate::{Created, Error, Key, ObjectInfo, ObjectWriter, Result};
 
 /// How much is collected before it is handed to the file; as much again may be on its way.
 const PIECE_BYTES: usize = 1024 * 1024;
+/// So much is written before it is flushed to the device, beside the writing: what is left for the end is little.
+const FLUSH_BYTES: u64 = 64 * 1024 * 1024;
 /// How often a directory may be swept away by a deletion beside us while we enter it.
 const ATTEMPTS: usize = 5;
 
@@ -27,6 +29,9 @@ pub(super) struct DiskWriter {
     /// `None` once the temporary file has its name, or is gone.
     partial: Option<Partial>,
     state: State,
+    /// What was written before is on its way to the device.
+    flushing: Option<JoinHandle<std::io::Result<()>>>,
+    unflushed_bytes: u64,
     collected: Vec<Bytes>,
     collected_bytes: usize,
     written_bytes: u64,
@@ -66,7 +71,18 @@ impl DiskWriter {
             run_blocking(move || open_partial(&place, &key).map_err(|error| place.error(&doing, &error))).await?
         };
         let (partial, state) = (Some(partial), State::Idle(file));
-        Ok(Self { place, key, doing, partial, state, collected: Vec::new(), collected_bytes: 0, written_bytes: 0 })
+        Ok(Self {
+            place,
+            key,
+            doing,
+            partial,
+            state,
+            flushing: None,
+            unflushed_bytes: 0,
+            collected: Vec::new(),
+            collected_bytes: 0,
+            written_bytes: 0,
+        })
     }
 
     /// Makes the file durable and gives it its name unless that is taken.
@@ -90,6 +106,7 @@ impl DiskWriter {
     async fn complete(&mut self) -> Result<(Partial, Stat)> {
         self.hand_over().await?;
         let file = self.idle().await?;
+        self.flushed().await?;
         let stat = run_blocking(move || {
             file.sync_all()?;
             Ok(Stat::of(&file)?)
@@ -111,13 +128,37 @@ impl DiskWriter {
 
     /// Starts writing what was collected, once the writing before it is done.
     async fn hand_over(&mut self) -> Result<()> {
+        let flush_due = self.unflushed_bytes >= FLUSH_BYTES;
+        if flush_due {
+            self.flushed().await?;
+        }
         let mut file = self.idle().await?;
+        if flush_due {
+            let file = file.try_clone().map_err(|error| self.place.error(&self.doing, &error))?;
+            self.flushing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+            self.unflushed_bytes = 0;
+        }
         let pieces = std::mem::take(&mut self.collected);
-        self.written_bytes += std::mem::take(&mut self.collected_bytes) as u64;
+        let bytes = std::mem::take(&mut self.collected_bytes) as u64;
+        self.written_bytes += bytes;
+        self.unflushed_bytes += bytes;
         self.state = State::Writing(tokio::task::spawn_blocking(move || {
             let outcome = pieces.iter().try_for_each(|piece| file.write_all(piece));
             (file, outcome)
         }));
+        Ok(())
+    }
+
+    /// Waits for the flush that is under way. The kernel tells of a failure once, so it must not get lost.
+    async fn flushed(&mut self) -> Result<()> {
+        let Some(flushing) = &mut self.flushing else { return Ok(()) };
+        let outcome = flushing.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        self.flushing = None;
+        if let Err(error) = outcome {
+            // From here on nothing can be written any more.
+            let _ = self.idle().await;
+            return Err(self.place.error(&self.doing, &error));
+        }
         Ok(())
     }
 

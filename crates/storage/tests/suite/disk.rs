@@ -49,6 +49,28 @@ async fn files_are_private() {
 }
 
 #[tokio::test]
+async fn a_big_file_is_flushed_while_it_is_written_and_whole() {
+    const MEBIBYTE: usize = 1 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let storage = DiskStorage::open(directory.path()).unwrap();
+    let mut writer = storage.write(&key("big"), &WriteOptions::default()).await.unwrap();
+    for piece in 0..140_u8 {
+        writer.write(vec![piece; MEBIBYTE].into()).await.unwrap();
+    }
+    assert_eq!(writer.finish().await.unwrap().bytes, 140 * MEBIBYTE as u64);
+    let found = fs::read(directory.path().join("big")).unwrap();
+    assert_eq!(found.len(), 140 * MEBIBYTE);
+    assert!(found.chunks(MEBIBYTE).zip(0..).all(|(piece, number)| piece.iter().all(|&byte| byte == number)));
+
+    let mut given_up = storage.write(&key("given-up"), &WriteOptions::default()).await.unwrap();
+    for _ in 0..70 {
+        given_up.write(vec![1; MEBIBYTE].into()).await.unwrap();
+    }
+    given_up.abort().await.unwrap();
+    assert_eq!(files(directory.path()), ["big"]);
+}
+
+#[tokio::test]
 async fn an_unfinished_file_is_hidden_found_and_swept() {
     let directory = tempfile::tempdir().unwrap();
     let storage = DiskStorage::open(directory.path()).unwrap();
