@@ -10,6 +10,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -18,8 +19,14 @@ use super::certificate::Certificate;
 use crate::settings::{Host, Place, Roots, SslMode, TlsSettings, TlsVersion};
 use crate::{Error, Result};
 
+/// Bytes that are read from the network at a time: rustls itself asks for 4 KiB, half a record of PostgreSQL's.
+const READ_BYTES: usize = 128 * 1024;
+
+/// What an encrypted session lies upon.
+pub(super) type Encrypted = TlsStream<BufReader<TcpStream>>;
+
 /// Encrypts a connection on which both sides have agreed to do so.
-pub(super) async fn encrypt(stream: TcpStream, tls: &TlsSettings, host: &Host) -> Result<TlsStream<TcpStream>> {
+pub(super) async fn encrypt(stream: TcpStream, tls: &TlsSettings, host: &Host) -> Result<Encrypted> {
     let label = host.label();
     let failed = |problem: String| Error::Tls { server: label.clone(), problem };
     let address = stream.peer_addr().map_err(|error| failed(error.to_string()))?.ip();
@@ -36,6 +43,7 @@ pub(super) async fn encrypt(stream: TcpStream, tls: &TlsSettings, host: &Host) -
         .await
         .map_err(|error| failed(error.to_string()))?
         .map_err(|problem| failed(problem.0))?;
+    let stream = BufReader::with_capacity(READ_BYTES, stream);
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| failed(in_words(&error)))
 }
 
@@ -62,7 +70,7 @@ fn in_words(error: &std::io::Error) -> String {
 }
 
 /// The hash for SCRAM's channel binding, if the certificate has one.
-pub(super) fn end_point_hash(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
+pub(super) fn end_point_hash(stream: &Encrypted) -> Option<Vec<u8>> {
     let der = stream.get_ref().1.peer_certificates()?.first()?;
     Certificate::parse(der)?.end_point_hash(der)
 }

@@ -10,8 +10,8 @@ use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::{ErrorFields, Message};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
+use super::tls::Encrypted;
 use crate::{Error, Result, ServerError};
 
 /// Read at a time, at most.
@@ -26,7 +26,7 @@ const KEPT_NOTICES: usize = 1000;
 pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Encrypted>),
 }
 
 impl AsyncRead for Transport {
