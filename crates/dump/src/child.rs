@@ -17,7 +17,7 @@ const POLITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long the rest of stderr is waited for after the child's end: somebody else can hold its other end.
 const STDERR_LIMIT: Duration = Duration::from_secs(2);
 /// What a pipe is enlarged to, in bytes, where the system lets us: fewer switches between the child and us.
-const PIPE_BYTES: usize = 1 << 20;
+pub(crate) const PIPE_BYTES: usize = 1 << 20;
 
 /// A running client tool.
 ///

@@ -180,6 +180,14 @@ pub enum Error {
         /// What changed.
         what: String,
     },
+    /// A table lost its rows, or was replaced, between a snapshot and its lock, however often the dump began: it would look empty.
+    #[error("table {table} was rewritten or replaced while the backup began, {tries} times in a row")]
+    Rewritten {
+        /// The table.
+        table: String,
+        /// How often it was begun.
+        tries: usize,
+    },
     /// Somebody had to wait for the dump, and it was told not to make anybody wait.
     #[error("the dump was given up, for somebody waits for it: {waits}")]
     WaitedFor {
@@ -274,7 +282,9 @@ impl Error {
             Self::Refused { .. } | Self::Authentication { .. } | Self::Tls { .. } => ErrorKind::Refused,
             Self::Pooler { .. } => ErrorKind::Pooler,
             Self::Server(error) if error.is_shutdown() => ErrorKind::Unreachable,
-            Self::Server(_) | Self::Changed { .. } | Self::WaitedFor { .. } => ErrorKind::Server,
+            Self::Server(_) | Self::Changed { .. } | Self::Rewritten { .. } | Self::WaitedFor { .. } => {
+                ErrorKind::Server
+            }
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::NoClientTools { .. } => ErrorKind::Tools,
@@ -297,6 +307,7 @@ impl Error {
             | Self::Lost { .. }
             | Self::Timeout { .. }
             | Self::Changed { .. }
+            | Self::Rewritten { .. }
             | Self::WaitedFor { .. } => true,
             Self::NoServer { attempts } => attempts.iter().any(|(_, error)| error.is_retryable()),
             Self::Child(error) => error.is_retryable(),
@@ -333,6 +344,11 @@ impl Error {
             ),
             Self::Server(error) | Self::Refused { source: error, .. } => error.hint.clone(),
             Self::Copy { table, source } => copy_hint(table, source),
+            Self::Rewritten { .. } => Some(
+                "its rows would be missing without a word: TRUNCATE, VACUUM FULL, CLUSTER and some ALTER TABLE do that. Find who runs it \
+                 (pg_stat_activity) and back up when it does not run, or leave its rows out by --exclude-table-data"
+                    .to_owned(),
+            ),
             Self::WaitedFor { .. } => Some("back up when nobody changes tables, or let them wait with --on-blocked-ddl wait".to_owned()),
             Self::NoServer { attempts } => attempts.last().and_then(|(_, error)| error.hint()),
             Self::NoClientTools { server_major, .. } => Some(crate::tools::package_hint(*server_major)),

@@ -19,6 +19,8 @@ pub enum ChildFailure {
     ServerGone,
     /// A lock was not granted in time.
     LockTimeout,
+    /// A table or something else was dropped while it was being looked at.
+    Vanished,
     /// A privilege is missing.
     PermissionDenied,
     /// A table has row-level security that this role may not bypass.
@@ -47,6 +49,9 @@ pub enum ChildFailure {
     Other,
 }
 
+/// What a server says that has no connection left to give.
+const WANT_OF_CONNECTIONS: &[&str] = &["remaining connection slots", "too many clients", "too many connections"];
+
 impl ChildFailure {
     /// Weighs the text of an error. Texts are those of PostgreSQL 14 to 18 with English messages; a server that speaks
     /// another language gives [`Self::Other`], or what the tool itself says of it.
@@ -56,6 +61,8 @@ impl ChildFailure {
             (&["conflict with recovery"], ChildFailure::StandbyConflict),
             (&["due to lock timeout", "could not obtain lock on"], ChildFailure::LockTimeout),
             (&["statement timeout", "LOCK TABLE"], ChildFailure::LockTimeout),
+            (&["does not exist", "LOCK TABLE"], ChildFailure::Vanished),
+            (&["could not open relation with OID", "cache lookup failed for"], ChildFailure::Vanished),
             (&["server version mismatch", "in file header", "unsupported version"], ChildFailure::VersionMismatch),
             (&["No space left on device", "Disk quota exceeded", "could not extend file"], ChildFailure::DiskFull),
             (
@@ -129,8 +136,8 @@ impl ChildFailure {
         }
         for (texts, failure) in RULES {
             let matched = match texts {
-                // Both: pg_dump asks for the lock timeout by way of a statement timeout.
-                ["statement timeout", lock] => text.contains("statement timeout") && text.contains(lock),
+                // Both: pg_dump asks for the lock timeout by way of a statement timeout, and names may be wrong elsewhere, too.
+                ["statement timeout" | "does not exist", "LOCK TABLE"] => texts.iter().all(|part| text.contains(part)),
                 _ => texts.iter().any(|part| text.contains(part)),
             };
             if matched {
@@ -151,6 +158,9 @@ impl ChildFailure {
             Self::ServerGone => "look into the server's log for why it ended the session, then run again",
             Self::LockTimeout => {
                 "somebody holds a lock (a migration, VACUUM FULL, an idle transaction): see pg_stat_activity, and run again or wait longer"
+            }
+            Self::Vanished => {
+                "something was dropped while the backup began: run again; if it happens every time, find who drops and creates tables all the time"
             }
             Self::PermissionDenied => "grant the role what it lacks, for instance: GRANT pg_read_all_data TO …",
             Self::RowSecurity => "let the role see all rows: ALTER ROLE … BYPASSRLS, or leave the table out",
@@ -221,6 +231,12 @@ impl ChildError {
         self.failure.hint()
     }
 
+    /// Whether the server, the database or the role has no connection left to give.
+    pub(crate) fn is_for_want_of_connections(&self) -> bool {
+        self.failure == ChildFailure::ServerExhausted
+            && self.log.iter().any(|line| WANT_OF_CONNECTIONS.iter().any(|part| line.contains(part)))
+    }
+
     /// What the caller can do about it, in the crate's terms.
     pub fn kind(&self) -> ErrorKind {
         match self.failure {
@@ -239,6 +255,7 @@ impl ChildError {
             ChildFailure::Unreachable
                 | ChildFailure::ServerGone
                 | ChildFailure::LockTimeout
+                | ChildFailure::Vanished
                 | ChildFailure::StandbyConflict
                 | ChildFailure::ServerExhausted
         )
@@ -337,6 +354,21 @@ mod tests {
                  pg_dump: detail: Command was: COPY public.t (id) TO stdout;",
                 ChildFailure::ServerGone,
             ),
+            (
+                "pg_dump: error: query failed: ERROR:  relation \"public.gone\" does not exist\n\
+                 pg_dump: detail: Query was: LOCK TABLE public.kept, public.gone IN ACCESS SHARE MODE",
+                ChildFailure::Vanished,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  column \"x\" does not exist\n\
+                 pg_dump: detail: Query was: SELECT x",
+                ChildFailure::Other,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  could not open relation with OID 16385\n\
+                 pg_dump: detail: Query was: EXECUTE getColumnACLs('16385')",
+                ChildFailure::Vanished,
+            ),
             ("pg_dump: error: could not write to output file: No space left on device", ChildFailure::DiskFull),
             ("pg_dump: error: no matching tables were found", ChildFailure::NothingSelected),
             (
@@ -357,6 +389,21 @@ mod tests {
             ("something else", ChildFailure::Other),
         ] {
             assert_eq!(ChildError::new("pg_dump", Some(1), None, &log(text)).failure, failure, "{text}");
+        }
+        for (text, connections) in [
+            (
+                "pg_dump: error: connection to server at \"h\", port 1 failed: FATAL:  too many connections for role \"r\"",
+                true,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  out of shared memory\n\
+                 pg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE",
+                false,
+            ),
+        ] {
+            let error = ChildError::new("pg_dump", Some(1), None, &log(text));
+            assert_eq!(error.failure, ChildFailure::ServerExhausted);
+            assert_eq!(error.is_for_want_of_connections(), connections, "{text}");
         }
         assert_eq!(ChildError::new("pg_dump", None, Some(9), &log("")).failure, ChildFailure::Killed);
     }

@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::Child;
+use crate::dumps::Dumps;
 use crate::{ChildFailure, ClientTools, ConnectSettings, Error, PrivateFacts, Result, Tool};
 
 const FACTS: &str = "-- pgkeep-facts: ";
@@ -35,85 +36,95 @@ pub struct Globals {
     pub warnings: Vec<String>,
 }
 
-/// Runs `pg_dumpall --globals-only`, connected to the settings' own database. Only cancelling and a broken machine are
-/// errors: a cluster whose globals this role may not read gives the facts alone, and a warning.
-pub(crate) async fn globals(
-    tools: &ClientTools,
-    settings: &ConnectSettings,
-    work: &Path,
-    facts: &PrivateFacts,
-    passwords: GlobalsPasswords,
-    cancel: &CancellationToken,
-) -> Result<Globals> {
-    let mut warnings = Vec::new();
-    let mut sql = None;
-    if passwords == GlobalsPasswords::IfPermitted {
-        match run(tools, settings, work, true, cancel).await {
-            Ok((text, mut said)) => {
-                warnings.append(&mut said);
-                sql = Some(text);
-            }
-            Err(Error::Child(error)) if error.failure == ChildFailure::PermissionDenied => {
-                warnings.push("role passwords are not in the globals: this role may not read pg_authid".to_owned());
-            }
-            Err(error @ Error::Interrupted) => return Err(error),
-            // Whatever it was, the run without passwords decides.
-            Err(error) => tracing::warn!(%error, "globals with passwords cannot be had"),
-        }
-    }
-    if sql.is_none() {
-        match run(tools, settings, work, false, cancel).await {
-            Ok((text, mut said)) => {
-                warnings.append(&mut said);
-                sql = Some(text);
-            }
-            Err(error @ (Error::Interrupted | Error::Io { .. })) => return Err(error),
-            Err(error) => warnings.push(format!("the backup has no roles and tablespaces: {error}")),
-        }
-    }
-    Ok(Globals { sql: assemble(facts, &warnings, &sql.unwrap_or_default())?, warnings })
+/// `pg_dumpall --globals-only`, connected to the settings' own database.
+pub(crate) struct PgDumpall<'p> {
+    pub(crate) tools: &'p ClientTools,
+    pub(crate) settings: &'p ConnectSettings,
+    pub(crate) work: &'p Path,
+    /// What may take the places on the server meanwhile.
+    pub(crate) dumps: &'p Dumps,
+    pub(crate) cancel: &'p CancellationToken,
 }
 
-async fn run(
-    tools: &ClientTools,
-    settings: &ConnectSettings,
-    work: &Path,
-    passwords: bool,
-    cancel: &CancellationToken,
-) -> Result<(Vec<u8>, Vec<String>)> {
-    let (mut command, private) = tools.command(Tool::PgDumpall, Some(settings), work)?;
-    command.args(["--globals-only", "--no-password"]).arg(format!("--database={}", conninfo_of(settings.database())));
-    if !passwords {
-        command.arg("--no-role-passwords");
+impl PgDumpall<'_> {
+    /// Runs it. Only cancelling and a broken machine are errors: a cluster whose globals this role may not read gives the
+    /// facts alone, and a warning.
+    pub(crate) async fn globals(&self, facts: &PrivateFacts, passwords: GlobalsPasswords) -> Result<Globals> {
+        let mut warnings = Vec::new();
+        let mut sql = None;
+        if passwords == GlobalsPasswords::IfPermitted {
+            match self.run_once_there_is_room(true).await {
+                Ok((text, mut said)) => {
+                    warnings.append(&mut said);
+                    sql = Some(text);
+                }
+                Err(Error::Child(error)) if error.failure == ChildFailure::PermissionDenied => {
+                    warnings.push("role passwords are not in the globals: this role may not read pg_authid".to_owned());
+                }
+                Err(error @ Error::Interrupted) => return Err(error),
+                // Whatever it was, the run without passwords decides.
+                Err(error) => tracing::warn!(%error, "globals with passwords cannot be had"),
+            }
+        }
+        if sql.is_none() {
+            match self.run_once_there_is_room(false).await {
+                Ok((text, mut said)) => {
+                    warnings.append(&mut said);
+                    sql = Some(text);
+                }
+                Err(error @ (Error::Interrupted | Error::Io { .. })) => return Err(error),
+                Err(error) => warnings.push(format!("the backup has no roles and tablespaces: {error}")),
+            }
+        }
+        Ok(Globals { sql: assemble(facts, &warnings, &sql.unwrap_or_default())?, warnings })
     }
-    command.stdout(std::process::Stdio::piped());
-    let mut child = Child::spawn(command, Tool::PgDumpall, private)?;
-    let mut stdout = child.stdout()?;
-    let mut text = Vec::new();
-    tokio::select! {
-        () = cancel.cancelled() => {
-            drop(stdout);
+
+    async fn run_once_there_is_room(&self, passwords: bool) -> Result<(Vec<u8>, Vec<String>)> {
+        let mut tries = 0;
+        loop {
+            match self.run(passwords).await {
+                Err(error) if self.dumps.wait_for_a_place(&error, &mut tries, self.cancel).await? => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn run(&self, passwords: bool) -> Result<(Vec<u8>, Vec<String>)> {
+        let (mut command, private) = self.tools.command(Tool::PgDumpall, Some(self.settings), self.work)?;
+        let database = conninfo_of(self.settings.database());
+        command.args(["--globals-only", "--no-password"]).arg(format!("--database={database}"));
+        if !passwords {
+            command.arg("--no-role-passwords");
+        }
+        command.stdout(std::process::Stdio::piped());
+        let mut child = Child::spawn(command, Tool::PgDumpall, private)?;
+        let mut stdout = child.stdout()?;
+        let mut text = Vec::new();
+        tokio::select! {
+            () = self.cancel.cancelled() => {
+                drop(stdout);
+                child.end().await?;
+                return Err(Error::Interrupted);
+            }
+            read = stdout.read_to_end(&mut text) => {
+                read.map_err(|source| Error::io("read from pg_dumpall", source))?;
+            }
+        }
+        let ended = tokio::select! {
+            () = self.cancel.cancelled() => None,
+            ended = child.wait() => Some(ended?),
+        };
+        let Some(ended) = ended else {
             child.end().await?;
             return Err(Error::Interrupted);
+        };
+        let warnings = ended.success()?;
+        // Its last words; without them it was cut short, whatever the status says.
+        if !text.windows(COMPLETE.len()).any(|window| window == COMPLETE) {
+            return Err(ended.error());
         }
-        read = stdout.read_to_end(&mut text) => {
-            read.map_err(|source| Error::io("read from pg_dumpall", source))?;
-        }
+        Ok((text, warnings))
     }
-    let ended = tokio::select! {
-        () = cancel.cancelled() => None,
-        ended = child.wait() => Some(ended?),
-    };
-    let Some(ended) = ended else {
-        child.end().await?;
-        return Err(Error::Interrupted);
-    };
-    let warnings = ended.success()?;
-    // Its last words; without them it was cut short, whatever the status says.
-    if !text.windows(COMPLETE.len()).any(|window| window == COMPLETE) {
-        return Err(ended.error());
-    }
-    Ok((text, warnings))
 }
 
 /// A database's name as `--dbname` and `--database` take it: a name that looks like a connection string is taken for one.

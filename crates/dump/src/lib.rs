@@ -12,6 +12,7 @@
 
 mod child;
 mod connection;
+mod dumps;
 mod engine;
 mod error;
 mod facts;

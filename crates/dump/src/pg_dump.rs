@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::child::Child;
+use crate::dumps::{Dumps, UnderWay};
 use crate::engine::joined;
 use crate::facts::{NOW, database_encoding, server_time};
-use crate::globals::globals;
+use crate::globals::PgDumpall;
 use crate::{
     ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
     GlobalsPasswords, LargeObjectReading, PrivateFacts, PrivateFolder, Result, Selection, ServerFacts, SessionSettings,
@@ -45,13 +46,15 @@ pub struct PgDumpEngine {
     pub(crate) options: DumpOptions,
     passwords: GlobalsPasswords,
     work: PathBuf,
+    pub(crate) dumps: Dumps,
 }
 
 impl PgDumpEngine {
     /// An engine for the database of `settings`; of the `installed` tools it takes the smallest major that is not older
     /// than the server.
     pub fn new(settings: ConnectSettings, installed: Vec<ClientTools>, options: DumpOptions) -> Self {
-        Self { settings, installed, options, passwords: GlobalsPasswords::Never, work: std::env::temp_dir() }
+        let (passwords, work) = (GlobalsPasswords::Never, std::env::temp_dir());
+        Self { settings, installed, options, passwords, work, dumps: Dumps::default() }
     }
 
     /// Whether role passwords go into the globals.
@@ -77,14 +80,23 @@ impl PgDumpEngine {
         Ok(facts)
     }
 
-    /// The globals, with what is missing from them as a list.
+    /// The globals, with what is missing from them as a list. If a dump of this engine takes every connection there is, it
+    /// waits for one.
     pub async fn globals_with_warnings(&self, cancel: CancellationToken) -> Result<Globals> {
-        let mut connection = connect(&self.settings, &cancel).await?;
+        let mut tries = 0;
+        let mut connection = loop {
+            match connect(&self.settings, &cancel).await {
+                Ok(connection) => break connection,
+                Err(error) if self.dumps.wait_for_a_place(&error, &mut tries, &cancel).await? => {}
+                Err(error) => return Err(error),
+            }
+        };
         let facts = PrivateFacts::read(&mut connection).await?;
         let tools = ClientTools::choose(&self.installed, major(&connection))?;
         let settings = connection.resolved().clone();
-        connection.close().await?;
-        globals(tools, &settings, &self.work, &facts, self.passwords, &cancel).await
+        connection.leave().await?;
+        let all = PgDumpall { tools, settings: &settings, work: &self.work, dumps: &self.dumps, cancel: &cancel };
+        all.globals(&facts, self.passwords).await
     }
 }
 
@@ -105,7 +117,7 @@ impl Dump for PgDumpEngine {
         let child = Child::spawn(command, Tool::PgDump, private)?;
         let outcome =
             DumpOutcome { pg_dump_version: tools.version.clone(), snapshot_time: server.clock, warnings: Vec::new() };
-        stream(child, self.options.block_bytes, outcome, cancel).await
+        stream(child, self.options.block_bytes, outcome, self.dumps.begin(), cancel).await
     }
 
     async fn globals(&self, cancel: CancellationToken) -> Result<Bytes> {
@@ -127,7 +139,8 @@ impl Server {
     async fn ask(settings: &ConnectSettings, cancel: &CancellationToken) -> Result<Self> {
         let mut connection = connect(settings, cancel).await?;
         let server = Self::of(&mut connection).await?;
-        connection.close().await?;
+        // Where a role may have one connection only, the child takes its place.
+        connection.leave().await?;
         Ok(server)
     }
 
@@ -182,10 +195,12 @@ async fn stream(
     mut child: Child,
     block_bytes: usize,
     outcome: DumpOutcome,
+    under_way: UnderWay,
     cancel: CancellationToken,
 ) -> Result<DumpStream> {
     let stdout = child.stdout()?.into_owned_fd().map(File::from).map_err(|source| Error::io(READING, source))?;
-    stream_on(child, Archive { stdout, decoder: Decoder::new(), toc: None }, block_bytes, outcome, cancel).await
+    let archive = Archive { stdout, decoder: Decoder::new(), toc: None };
+    stream_on(child, archive, block_bytes, outcome, under_way, cancel).await
 }
 
 /// Passes on an archive of which some may have been read already.
@@ -194,6 +209,7 @@ async fn stream_on(
     archive: Archive,
     block_bytes: usize,
     outcome: DumpOutcome,
+    under_way: UnderWay,
     cancel: CancellationToken,
 ) -> Result<DumpStream> {
     let (toc_sender, toc) = oneshot::channel();
@@ -205,7 +221,10 @@ async fn stream_on(
         runtime: tokio::runtime::Handle::current(),
         block_bytes,
     };
-    let outcome = tokio::spawn(supervise(child, archive, pump, blocks_sender, outcome, cancel));
+    let outcome = tokio::spawn(async move {
+        let _until_it_ends = under_way;
+        supervise(child, archive, pump, blocks_sender, outcome, cancel).await
+    });
     if let Ok(toc) = toc.await {
         let (segment, segments) = mpsc::channel(1);
         // There is room for one, and the receiver is at hand.

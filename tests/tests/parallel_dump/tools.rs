@@ -1,6 +1,7 @@
 //! An engine, what it writes, and what `pg_dump` says to that.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,8 +10,8 @@ use pgkeep_dump::{
     ClientTools, ConnectSettings, Dump, DumpOptions, DumpOutcome, DumpStream, Error, ParallelEngine, Selection,
     pg_restore_text,
 };
-use pgkeep_testkit::{MAJORS, PostgresServer, client_tools};
-use tempfile::NamedTempFile;
+use pgkeep_testkit::{MAJORS, PostgresServer, ScratchDatabase, client_tools};
+use tempfile::{NamedTempFile, TempDir};
 use tokio_util::sync::CancellationToken;
 
 /// Ranges of a few pages, so that small tables are divided too.
@@ -32,6 +33,41 @@ pub(crate) async fn engine(url: &str, jobs: usize, arguments: &[&str]) -> Parall
 
 pub(crate) async fn start(engine: &ParallelEngine) -> Result<DumpStream, Error> {
     engine.start(CancellationToken::new()).await
+}
+
+/// More often than anything is begun.
+pub(crate) const EVERY_TIME: usize = 100;
+
+/// An engine whose `pg_dump` comes late: `sql` is run before each of its first `times` runs, when the snapshot is taken and no
+/// table is locked. Keep the folder as long as the engine.
+pub(crate) async fn late_engine(
+    database: &ScratchDatabase<'_>,
+    url: &str,
+    times: usize,
+    sql: &str,
+) -> (ParallelEngine, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let major = database.server().major();
+    for tool in ["pg_dump", "pg_dumpall", "pg_restore"] {
+        let real = client_tools(major).join(tool);
+        let psql = client_tools(major).join("psql");
+        let before = format!(
+            "case \" $* \" in *' --snapshot='*) echo >>'{folder}/runs'\n\
+             if [ $(wc -l <'{folder}/runs') -le {times} ]; then '{psql}' -XAtq -v ON_ERROR_STOP=1 -f '{folder}/before.sql' '{url}' >&2 || exit 99; fi;; esac\n",
+            folder = folder.path().display(),
+            psql = psql.display(),
+            url = database.url(),
+        );
+        let script = folder.path().join(tool);
+        std::fs::write(&script, format!("#!/bin/sh\n{before}exec '{}' \"$@\"\n", real.display())).expect("a script");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("a script that runs");
+    }
+    std::fs::write(folder.path().join("before.sql"), sql).expect("a script");
+    let options =
+        DumpOptions { selection: Selection::default(), lock_wait: Duration::from_secs(5), block_bytes: 20_000 };
+    let installed = ClientTools::in_folders(&[folder.path().to_owned()]).await;
+    let engine = ParallelEngine::new(settings(url), installed, options, 2).with_range_bytes(SMALL_RANGES);
+    (engine, folder)
 }
 
 /// Tells a thread to end, also when a test fails.

@@ -16,6 +16,7 @@ mod wire;
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use fallible_iterator::FallibleIterator;
@@ -28,6 +29,9 @@ pub use self::copy::{CopyIn, CopyOut};
 pub use self::quote::{quote_identifier, quote_identifier_bytes, quote_literal, quote_literal_bytes};
 use self::wire::{Wire, decode_error};
 use crate::{ConnectSettings, Error, Result, ServerError};
+
+/// How long a server may take to end a session that was ended by us.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// One row of a simple query: text values as the server sent them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,6 +216,19 @@ impl Connection {
             self.wire.flush().await?;
             self.wire.shut_down().await;
         }
+        Ok(())
+    }
+
+    /// Ends the session, and waits until the server has ended it too, so that its place is free for another; not for long.
+    pub(crate) async fn leave(mut self) -> Result<()> {
+        if self.busy || self.wire.is_closed() {
+            return Ok(());
+        }
+        frontend::terminate(&mut self.wire.outbox);
+        self.wire.flush().await?;
+        // A server process leaves the list of sessions first and hangs up then.
+        let _ = tokio::time::timeout(LEAVING, async { while self.wire.fill().await.is_ok() {} }).await;
+        self.wire.shut_down().await;
         Ok(())
     }
 

@@ -196,7 +196,8 @@ impl<'t> Output<'t> {
 
     fn explain(&self, error: Error) -> Error {
         match error.sqlstate() {
-            Some("22012") => {
+            // The leader's lock keeps the table, but not its schema's name.
+            Some("22012" | "3F000" | "42P01") => {
                 Error::Changed { what: format!("{} is not the table it was: its schema was renamed", self.name()) }
             }
             Some(_) => Error::Copy { table: self.name(), source: Box::new(error) },

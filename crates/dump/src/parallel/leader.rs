@@ -45,16 +45,21 @@ impl Leader {
     /// Takes ACCESS SHARE on every table, without waiting.
     pub(super) async fn lock(&mut self, tables: &[Table]) -> Result<(), Setback> {
         let tables: Vec<&Table> = tables.iter().collect();
+        self.connection.execute("SAVEPOINT locks").await?;
         for tables in tables.chunks(LOCKED_AT_ONCE) {
             if let Err(error) = self.connection.execute(lock(tables)).await {
-                return Err(match error.sqlstate() {
-                    Some("55P03") => Setback::Again(format!("somebody waits to change a table ({error})")),
-                    Some("42P01" | "42809" | "3F000") => Setback::Again(format!("a table is gone ({error})")),
+                let setback = match error.sqlstate() {
+                    Some("55P03") => Setback::Queued(format!("somebody waits to change a table ({error})")),
+                    Some("42P01" | "42809" | "3F000") => Setback::Again(error),
                     Some("53200") => Setback::unsuited("the server has no room for the locks of a second session"),
-                    _ => Setback::Failed(error),
-                });
+                    _ => return Err(Setback::Failed(error)),
+                };
+                // The session may be asked on, and must not be in the way of whoever waits.
+                self.connection.execute("ROLLBACK TO SAVEPOINT locks").await?;
+                return Err(setback);
             }
         }
+        self.connection.execute("RELEASE SAVEPOINT locks").await?;
         Ok(())
     }
 

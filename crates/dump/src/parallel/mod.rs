@@ -6,7 +6,8 @@
 //! 4. `pg_dump` is ended. Workers on the same snapshot copy the data: small tables several at a time, big ones in ranges of
 //!    row positions, each task a stretch of the archive, begun in archive order.
 //!
-//! What it can't do safely, [`PgDumpEngine`] does, and one line says why.
+//! What it can't do safely, `pg_dump` does, and one line says why: that very child, whose tables are then known to be what
+//! they were in the snapshot, or [`PgDumpEngine`] where there can be none beside the leader.
 
 mod copying;
 mod large_objects;
@@ -29,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pg_dump::{Opening, Server};
 use crate::{
-    ClientTools, ConnectSettings, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals, GlobalsPasswords,
-    LargeObjectReading, PgDumpEngine, Result, ServerFacts,
+    ChildFailure, ClientTools, ConnectSettings, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
+    GlobalsPasswords, LargeObjectReading, PgDumpEngine, Result, ServerFacts,
 };
 use leader::Leader;
 use schedule::Schedule;
@@ -39,7 +40,8 @@ use workers::Crew;
 
 pub(crate) use workers::Dispatcher;
 
-/// How often the locks are tried for before `pg_dump` is left to do everything.
+/// How often it is begun: the locks are tried for before `pg_dump` is left to do everything, and a snapshot that fits the tables
+/// before there is no backup.
 const TRIES: usize = 5;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -70,10 +72,15 @@ pub struct ParallelEngine {
 /// Why the data can't be copied by workers, now or at all.
 #[derive(Debug)]
 enum Setback {
-    /// Something changed meanwhile; with a new snapshot it can be right.
-    Again(String),
+    /// A table is not what it was in the snapshot; with a new one it can be right. If it never is, this is the error: `pg_dump`
+    /// would find the table empty, and say nothing.
+    Again(Error),
+    /// Somebody waits to change a table. `pg_dump` has its lock, and can go on.
+    Queued(String),
     /// It is nothing for this engine.
     Unsuited(String),
+    /// There is no connection to be had beside the leader's.
+    Crowded(String),
     /// It failed, and would fail by any engine.
     Failed(Error),
 }
@@ -140,8 +147,8 @@ impl ParallelEngine {
         self.inner.globals_with_warnings(cancel).await
     }
 
-    /// From the snapshot to workers that copy.
-    async fn begin(&self, cancel: &CancellationToken) -> Result<DumpStream, Setback> {
+    /// From the snapshot to workers that copy; if this is the last try, or nothing for workers, to a `pg_dump` that copies.
+    async fn begin(&self, cancel: &CancellationToken, is_last: bool) -> Result<DumpStream, Setback> {
         let options = &self.inner.options;
         if let Some(option) = ["enable-row-security", "serializable-deferrable", "encoding"]
             .into_iter()
@@ -154,16 +161,32 @@ impl ParallelEngine {
         let tools = ClientTools::choose(&self.inner.installed, server.major)?;
         let outcome =
             DumpOutcome { pg_dump_version: tools.version.clone(), snapshot_time: leader.clock, warnings: Vec::new() };
-        let mut opening = Opening::read(&self.inner, tools, &server, &leader.snapshot).await?;
+        let mut opening = match Opening::read(&self.inner, tools, &server, &leader.snapshot).await {
+            Ok(opening) => opening,
+            Err(Error::Child(error)) if error.is_for_want_of_connections() => {
+                leader.connection.leave().await?;
+                return Err(Setback::Crowded(format!(
+                    "it can't connect beside the session that holds the snapshot ({})",
+                    error.message.unwrap_or_default()
+                )));
+            }
+            Err(Error::Child(error)) if error.failure == ChildFailure::Vanished => {
+                return Err(Setback::Again(Error::Child(error)));
+            }
+            Err(error) => return Err(Setback::Failed(error)),
+        };
         let toc = Arc::clone(opening.toc());
         follow_encoding(&mut leader, &toc).await?;
 
-        let mut survey = Survey::read(&mut leader.connection, &toc).await?;
-        leader.lock(&survey.tables).await?;
-        survey.weigh(&mut leader.connection).await?;
+        let survey = match lock_all(&mut leader, &toc).await {
+            Ok(survey) => survey,
+            Err(Setback::Unsuited(why)) => return self.go_on(opening, leader, outcome, &why, cancel).await,
+            Err(Setback::Queued(why)) if is_last => return self.go_on(opening, leader, outcome, &why, cancel).await,
+            Err(setback) => return Err(setback),
+        };
         if opening.has_ended()? {
             // All of it lay in the pipe; who wrote it may have ended, and its locks with it, before we had ours.
-            return Ok(opening.go_on(options.block_bytes, outcome, cancel.clone()).await?);
+            return Ok(opening.go_on(options.block_bytes, outcome, self.inner.dumps.begin(), cancel.clone()).await?);
         }
         let warnings = opening.end().await?;
 
@@ -175,16 +198,50 @@ impl ParallelEngine {
             jobs: self.jobs.max(1),
             block_bytes: options.block_bytes,
             on_blocked_ddl: self.on_blocked_ddl,
+            under_way: self.inner.dumps.begin(),
         };
         Ok(crew.set_out(leader, toc, schedule, DumpOutcome { warnings, ..outcome }, cancel.clone()))
     }
 
-    async fn leave_to_pg_dump(&self, reason: &str, cancel: CancellationToken) -> Result<DumpStream> {
-        let stream = self.inner.start(cancel).await?;
-        let (notes, receiver) = Notes::channel();
-        notes.tell(format!("pg_dump does all of the work: {reason}"));
-        Ok(DumpStream { notes: receiver, ..stream })
+    /// Lets the child do everything, if what it has locked is what the snapshot saw.
+    async fn go_on(
+        &self,
+        opening: Opening,
+        mut leader: Leader,
+        outcome: DumpOutcome,
+        reason: &str,
+        cancel: &CancellationToken,
+    ) -> Result<DumpStream, Setback> {
+        if let Some(table) = survey::rewritten(&mut leader.connection, opening.toc()).await? {
+            return Err(rewritten(table));
+        }
+        let (block_bytes, under_way) = (self.inner.options.block_bytes, self.inner.dumps.begin());
+        let stream = opening.go_on(block_bytes, outcome, under_way, cancel.clone()).await?;
+        Ok(with_reason(stream, reason))
     }
+
+    async fn leave_to_pg_dump(&self, reason: &str, cancel: CancellationToken) -> Result<DumpStream> {
+        Ok(with_reason(self.inner.start(cancel).await?, reason))
+    }
+}
+
+/// A stream of `pg_dump`'s, and why.
+fn with_reason(stream: DumpStream, reason: &str) -> DumpStream {
+    let (notes, receiver) = Notes::channel();
+    notes.tell(format!("pg_dump does all of the work: {reason}"));
+    DumpStream { notes: receiver, ..stream }
+}
+
+/// Looks up and locks all tables of the archive, and finds them as they were in the snapshot.
+async fn lock_all(leader: &mut Leader, toc: &Toc) -> Result<Survey, Setback> {
+    let mut survey = Survey::read(&mut leader.connection, toc).await?;
+    leader.lock(&survey.tables).await?;
+    survey.weigh(&mut leader.connection).await?;
+    Ok(survey)
+}
+
+fn rewritten(table: String) -> Setback {
+    Setback::Again(Error::Rewritten { table, tries: TRIES })
 }
 
 /// Names in statements, and rows, are in the archive's encoding.
@@ -206,29 +263,29 @@ impl Dump for ParallelEngine {
     }
 
     async fn start(&self, cancel: CancellationToken) -> Result<DumpStream> {
-        let mut reason = String::new();
-        for attempt in 0..TRIES {
-            if attempt > 0 {
-                tokio::time::sleep(PAUSE).await;
-            }
+        let mut attempt = 1;
+        loop {
             let begun = tokio::select! {
                 () = cancel.cancelled() => return Err(Error::Interrupted),
-                begun = self.begin(&cancel) => begun,
+                begun = self.begin(&cancel, attempt == TRIES) => begun,
             };
-            match begun {
+            let why = match begun {
                 Ok(stream) => return Ok(stream),
                 Err(Setback::Failed(error)) => return Err(error),
-                Err(Setback::Unsuited(why)) => {
-                    reason = why;
-                    break;
+                Err(Setback::Unsuited(why) | Setback::Crowded(why)) => {
+                    return self.leave_to_pg_dump(&why, cancel).await;
                 }
-                Err(Setback::Again(why)) => {
-                    tracing::info!(attempt, why, "the dump begins again");
-                    reason = why;
-                }
+                Err(Setback::Again(error)) if attempt == TRIES => return Err(error),
+                Err(Setback::Again(error)) => error.to_string(),
+                Err(Setback::Queued(why)) => why,
+            };
+            tracing::info!(attempt, why, "the dump begins again");
+            attempt += 1;
+            tokio::select! {
+                () = cancel.cancelled() => return Err(Error::Interrupted),
+                () = tokio::time::sleep(PAUSE) => {}
             }
         }
-        self.leave_to_pg_dump(&reason, cancel).await
     }
 
     async fn globals(&self, cancel: CancellationToken) -> Result<Bytes> {

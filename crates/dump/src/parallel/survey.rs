@@ -73,10 +73,7 @@ enum Place {
 impl Table {
     /// `schema.name`, for people.
     pub(super) fn name(&self) -> String {
-        match &self.entry.namespace {
-            Some(namespace) => format!("{}.{}", namespace.lossy(), self.entry.tag.lossy()),
-            None => self.entry.tag.lossy(),
-        }
+        name_of(&self.entry)
     }
 
     /// Whether its rows can be read in ranges of their positions.
@@ -192,7 +189,7 @@ impl Survey {
             found.insert(row.get(0)?, row);
         }
         for table in &mut self.tables {
-            let moved = || Setback::Again(format!("table {} was rewritten or replaced meanwhile", table.name()));
+            let moved = || super::rewritten(table.name());
             let row = found.get(&table.entry.oid).ok_or_else(moved)?;
             if row.get_optional::<u32>(1)? != Some(table.filenode) || !locked.contains(&table.entry.oid) {
                 return Err(moved());
@@ -217,6 +214,33 @@ impl Survey {
             Place::LargeObjects { entry, oids } => Source::LargeObjects { entry, oids },
         };
         self.order.into_iter().map(source).collect()
+    }
+}
+
+/// A table of which the rows that the snapshot of `leader` sees are no longer there, if there is one: its file was replaced since.
+///
+/// A file never comes back, so a table that has its old one now had it at every moment before. No lock is needed, and none
+/// is taken.
+pub(super) async fn rewritten(leader: &mut Connection, toc: &Toc) -> crate::Result<Option<String>> {
+    // Only a session that takes some lock hears what others have changed.
+    leader.execute("SELECT pg_catalog.pg_relation_size('pg_catalog.pg_language')").await?;
+    // What is no file of its own (foreign tables, say) has none.
+    let sql = format!(
+        "SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relfilenode <> 0 \
+         AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode AND c.oid = ANY ({})",
+        oid_array(toc.data_entries().filter(|entry| !entry.holds_large_objects()).map(|entry| entry.oid))
+    );
+    let rows = leader.query(sql).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let oid: u32 = row.get(0)?;
+    Ok(toc.data_entries().find(|entry| entry.oid == oid).map(name_of))
+}
+
+/// `schema.name`, for people.
+fn name_of(entry: &TocEntry) -> String {
+    match &entry.namespace {
+        Some(namespace) => format!("{}.{}", namespace.lossy(), entry.tag.lossy()),
+        None => entry.tag.lossy(),
     }
 }
 

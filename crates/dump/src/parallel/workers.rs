@@ -14,6 +14,7 @@ use super::schedule::Schedule;
 use super::statements::{COPYING, Locking};
 use super::turns::Turns;
 use super::{Notes, OnBlockedDdl};
+use crate::dumps::UnderWay;
 use crate::{
     CancelToken, ConnectSettings, Connection, DumpOutcome, DumpStream, Error, Result, SessionSettings, StreamSegment,
     quote_literal,
@@ -34,6 +35,7 @@ pub(super) struct Crew {
     pub(super) jobs: usize,
     pub(super) block_bytes: usize,
     pub(super) on_blocked_ddl: OnBlockedDdl,
+    pub(super) under_way: UnderWay,
 }
 
 /// Gives tasks out in archive order, each with its place in the stream.
@@ -71,15 +73,16 @@ impl Crew {
         let dispatcher =
             Arc::new(Dispatcher { schedule: Mutex::new(schedule), segments: sender, turns: Arc::default() });
         let outcome = tokio::spawn(async move {
-            self.work(leader, dispatcher, notes, &cancel).await?;
-            Ok(outcome)
+            let worked = self.work(leader, dispatcher, notes, &cancel).await;
+            drop(self.under_way);
+            worked.map(|()| outcome)
         });
         DumpStream { toc, engine: "parallel", segments, notes: receiver, outcome }
     }
 
     /// Success takes all of it: every task done to its end by somebody, and the leader in its transaction after that (law 2).
     async fn work(
-        self,
+        &self,
         leader: Leader,
         dispatcher: Arc<Dispatcher>,
         notes: Notes,
@@ -117,7 +120,8 @@ impl Crew {
         }
     }
 
-    /// As many sessions as there are jobs, or as the server has room for.
+    /// As many sessions as there are jobs. If the server has no room for them, as many as it has, less one: its place is for
+    /// whoever reads roles and tablespaces meanwhile, and for others.
     async fn connect(&self, snapshot: &str, notes: &Notes) -> Result<Vec<Connection>> {
         let connecting = (0..self.jobs).map(|_| self.connect_one(snapshot));
         let mut workers = Vec::with_capacity(self.jobs);
@@ -130,6 +134,9 @@ impl Crew {
             }
         }
         if let Some(error) = refused {
+            if let Some(connection) = workers.pop() {
+                connection.leave().await?;
+            }
             let cause = error.server_error().map(|error| error.message.clone()).unwrap_or_default();
             notes.tell(format!("{} of {} sessions copy: {cause}", workers.len().max(1), self.jobs));
         }

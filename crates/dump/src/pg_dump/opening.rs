@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::pump::Archive;
 use super::{EXIT_LIMIT, PgDumpEngine, READING, Server, dump_command, stream_on};
 use crate::child::Child;
+use crate::dumps::UnderWay;
 use crate::engine::joined;
 use crate::{ClientTools, ConnectSettings, DumpOutcome, DumpStream, Error, Result, Selection, Tool};
 
@@ -101,10 +102,14 @@ impl Opening {
         self,
         block_bytes: usize,
         outcome: DumpOutcome,
+        under_way: UnderWay,
         cancel: CancellationToken,
     ) -> Result<DumpStream> {
         let Self { child, stdout, decoder, toc } = self;
-        stream_on(child, Archive { stdout, decoder, toc: Some(toc) }, block_bytes, outcome, cancel).await
+        // From now on as much as can be; see `Child::stdout`.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, crate::child::PIPE_BYTES);
+        let archive = Archive { stdout, decoder, toc: Some(toc) };
+        stream_on(child, archive, block_bytes, outcome, under_way, cancel).await
     }
 }
 

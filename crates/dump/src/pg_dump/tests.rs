@@ -27,7 +27,7 @@ async fn start(script: &str, cancel: &CancellationToken) -> Result<DumpStream> {
         snapshot_time: DateTime::UNIX_EPOCH,
         warnings: Vec::new(),
     };
-    stream(toy(script), 1 << 10, outcome, cancel.clone()).await
+    stream(toy(script), 1 << 10, outcome, Dumps::default().begin(), cancel.clone()).await
 }
 
 /// All blocks, and the verdict.
