@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use pgkeep_archive::{Section, TocEntry, list_line};
+use pgkeep_archive::{PgText, Section, TocEntry, copy_columns, copy_target, list_line};
 
+use crate::sessions::qualified;
 use crate::{Error, Result, TableName};
 
 /// Dump ids per pass, in archive order.
@@ -144,6 +145,107 @@ fn is_relation(entry: &TocEntry) -> bool {
     matches!(entry.desc.as_str(), "TABLE" | "FOREIGN TABLE" | "VIEW" | "MATERIALIZED VIEW")
 }
 
+fn positions(entries: &[TocEntry]) -> HashMap<i32, usize> {
+    entries.iter().enumerate().map(|(at, entry)| (entry.dump_id, at)).collect()
+}
+
+/// Partition → the table it is attached to.
+fn parents(entries: &[TocEntry], position: &HashMap<i32, usize>) -> HashMap<i32, i32> {
+    let mut parents = HashMap::new();
+    for attach in entries.iter().filter(|entry| entry.desc == "TABLE ATTACH") {
+        let tables: Vec<&TocEntry> = attach
+            .dependencies
+            .iter()
+            .filter_map(|id| position.get(id).map(|&at| &entries[at]))
+            .filter(|entry| is_relation(entry))
+            .collect();
+        // The entry is named after the partition.
+        let child = tables.iter().find(|table| table.tag == attach.tag && table.namespace == attach.namespace);
+        if let Some(child) = child
+            && let Some(parent) = tables.iter().find(|table| table.dump_id != child.dump_id)
+        {
+            parents.insert(child.dump_id, parent.dump_id);
+        }
+    }
+    parents
+}
+
+/// Schema and name of a table.
+pub(crate) type Named = (PgText, PgText);
+
+fn named(entry: &TocEntry) -> Named {
+    (entry.namespace.clone().unwrap_or_default(), entry.tag.clone())
+}
+
+/// Which table the rows of an entry are loaded into. `pg_dump` has the rows of some partitions loaded through the root of
+/// their tree (POSTGRES A7); where only a part of the tree is restored, that root is not there, or not ours: they go through
+/// the top-most table that is restored with all its partitions, or into their own.
+#[derive(Debug)]
+pub(crate) struct Routes<'a> {
+    entries: &'a [TocEntry],
+    position: HashMap<i32, usize>,
+    parents: HashMap<i32, i32>,
+    tables: HashMap<Named, i32>,
+    /// Partitioned tables below which there is data that is not wanted.
+    partial: HashSet<i32>,
+}
+
+impl<'a> Routes<'a> {
+    /// For a restore of the data entries that are wanted.
+    pub(crate) fn new(entries: &'a [TocEntry], wanted: impl Fn(i32) -> bool) -> Self {
+        let position = positions(entries);
+        let parents = parents(entries, &position);
+        let tables: HashMap<Named, i32> =
+            entries.iter().filter(|entry| is_relation(entry)).map(|entry| (named(entry), entry.dump_id)).collect();
+        let mut partial = HashSet::new();
+        for entry in entries.iter().filter(|entry| entry.holds_copy_text() && !wanted(entry.dump_id)) {
+            let mut table = tables.get(&named(entry));
+            while let Some(parent) = table.and_then(|table| parents.get(table)) {
+                partial.insert(*parent);
+                table = Some(parent);
+            }
+        }
+        Self { entries, position, parents, tables, partial }
+    }
+
+    /// Schema and name of the table that the entry's rows are loaded into; `None` if the entry has no statement for that.
+    pub(crate) fn target(&self, entry: &TocEntry) -> Option<Named> {
+        copy_target(entry)?;
+        Some(self.root(entry).map_or_else(|| named(entry), named))
+    }
+
+    /// `COPY … FROM stdin` into that table.
+    pub(crate) fn statement(&self, entry: &TocEntry) -> Vec<u8> {
+        match (self.target(entry), copy_columns(entry)) {
+            (Some((schema, name)), Some(columns))
+                if copy_target(entry).is_some_and(|root| root != (schema.clone(), name.clone())) =>
+            {
+                [b"COPY ", &qualified(Some(&schema), &name)[..], b" (", columns, b") FROM stdin"].concat()
+            }
+            _ => {
+                let statement = entry.copy.0.trim_ascii_end();
+                statement.strip_suffix(b";").unwrap_or(statement).to_vec()
+            }
+        }
+    }
+
+    /// The table that the entry's rows go through, if it is not their own.
+    fn root(&self, entry: &TocEntry) -> Option<&'a TocEntry> {
+        let wished = copy_target(entry).filter(|wished| *wished != named(entry))?;
+        let mut root = None;
+        let mut table = self.tables.get(&named(entry))?;
+        while let Some(parent) = self.parents.get(table).filter(|parent| !self.partial.contains(*parent)) {
+            let found = self.position.get(parent).map(|&at| &self.entries[at])?;
+            root = Some(found);
+            if named(found) == wished {
+                break;
+            }
+            table = parent;
+        }
+        root
+    }
+}
+
 #[derive(Debug)]
 struct Closure<'a> {
     entries: &'a [TocEntry],
@@ -156,23 +258,8 @@ struct Closure<'a> {
 
 impl<'a> Closure<'a> {
     fn new(entries: &'a [TocEntry]) -> Self {
-        let position: HashMap<i32, usize> = entries.iter().enumerate().map(|(at, entry)| (entry.dump_id, at)).collect();
-        let mut parents = HashMap::new();
-        for attach in entries.iter().filter(|entry| entry.desc == "TABLE ATTACH") {
-            let tables: Vec<&TocEntry> = attach
-                .dependencies
-                .iter()
-                .filter_map(|id| position.get(id).map(|&at| &entries[at]))
-                .filter(|entry| is_relation(entry))
-                .collect();
-            // The entry is named after the partition.
-            let child = tables.iter().find(|table| table.tag == attach.tag && table.namespace == attach.namespace);
-            if let Some(child) = child
-                && let Some(parent) = tables.iter().find(|table| table.dump_id != child.dump_id)
-            {
-                parents.insert(child.dump_id, parent.dump_id);
-            }
-        }
+        let position = positions(entries);
+        let parents = parents(entries, &position);
         Self { entries, position, parents, own: HashSet::new(), needed: BTreeSet::new() }
     }
 
@@ -200,6 +287,7 @@ impl<'a> Closure<'a> {
         loop {
             let before = self.own.len() + self.needed.len();
             self.take_partitions();
+            self.take_roots();
             self.take_belongings();
             self.take_needs();
             if self.own.len() + self.needed.len() == before {
@@ -223,6 +311,17 @@ impl<'a> Closure<'a> {
         let partitions: Vec<i32> =
             self.parents.iter().filter(|(_, parent)| self.own.contains(parent)).map(|(&child, _)| child).collect();
         self.own.extend(partitions);
+    }
+
+    /// Rows that go through a root go to where it routes them: if all of the tree's data is restored, so is the root.
+    fn take_roots(&mut self) {
+        let routes = Routes::new(self.entries, |id| self.own.contains(&id));
+        let data = self.entries.iter().filter(|entry| entry.holds_copy_text() && self.own.contains(&entry.dump_id));
+        let roots: Vec<i32> = data.filter_map(|entry| routes.root(entry)).map(|root| root.dump_id).collect();
+        for root in roots {
+            self.own.insert(root);
+            self.needed.remove(&root);
+        }
     }
 
     fn take_belongings(&mut self) {
@@ -387,6 +486,47 @@ pub(crate) mod tests {
 
         let error = Lists::of_tables(&entries, &["Orders".parse().unwrap()]).unwrap_err();
         assert!(matches!(&error, Error::NotFound { candidates, .. } if candidates == &["public.orders"]), "{error}");
+    }
+
+    #[test]
+    fn rows_of_partitions_go_through_what_is_restored_of_their_tree() {
+        let leaf = |dump_id: i32, name: &str, table: i32| {
+            let mut leaf = entry(dump_id, "TABLE DATA", name, Data, &[table]);
+            leaf.copy = "COPY public.root (id, word) FROM stdin;\n".into();
+            leaf
+        };
+        let entries = [
+            entry(1, "TABLE", "root", PreData, &[]),
+            entry(2, "TABLE", "middle", PreData, &[1]),
+            entry(3, "TABLE", "a", PreData, &[2]),
+            entry(4, "TABLE", "b", PreData, &[2]),
+            entry(5, "TABLE", "c", PreData, &[1]),
+            entry(6, "TABLE ATTACH", "middle", PreData, &[1, 2]),
+            entry(7, "TABLE ATTACH", "a", PreData, &[2, 3]),
+            entry(8, "TABLE ATTACH", "b", PreData, &[2, 4]),
+            entry(9, "TABLE ATTACH", "c", PreData, &[1, 5]),
+            leaf(10, "a", 3),
+            leaf(11, "b", 4),
+            leaf(12, "c", 5),
+        ];
+        let into = |tables: &[&str]| {
+            let tables: Vec<TableName> = tables.iter().map(|table| table.parse().unwrap()).collect();
+            let lists = Lists::of_tables(&entries, &tables).unwrap().lists;
+            let routes = Routes::new(&entries, |id| lists.data.contains(&id));
+            let statements = lists.data.iter().map(|id| {
+                let entry = entries.iter().find(|entry| entry.dump_id == *id).unwrap();
+                String::from_utf8(routes.statement(entry)).unwrap()
+            });
+            (lists.before.clone(), statements.collect::<Vec<_>>())
+        };
+        let copy = |table: &str| format!("COPY public.{table} (id, word) FROM stdin");
+        let quoted = |table: &str| format!("COPY \"public\".\"{table}\" (id, word) FROM stdin");
+        assert_eq!(into(&["root"]).1, [copy("root"), copy("root"), copy("root")]);
+        assert_eq!(into(&["a"]), (vec![3], vec![quoted("a")]));
+        assert_eq!(into(&["a", "c"]).1, [quoted("a"), quoted("c")]);
+        assert_eq!(into(&["middle"]), (vec![2, 3, 4, 7, 8], vec![quoted("middle"), quoted("middle")]));
+        // All that has rows: the root comes with them.
+        assert_eq!(into(&["a", "b", "c"]), into(&["root"]));
     }
 
     #[test]

@@ -102,9 +102,11 @@ impl Loader<'_> {
         }
         let mut connection = self.settings.load().await?;
         let made: HashSet<_> = made_here(self.toc).collect();
+        let wanted: HashSet<i32> = self.wanted.iter().copied().collect();
+        let routes = crate::lists::Routes::new(&self.toc.entries, |id| wanted.contains(&id));
         for outcome in &refused {
             let Some(entry) = self.toc.entry(outcome.dump_id) else { continue };
-            let target = pgkeep_archive::copy_target(entry);
+            let target = routes.target(entry);
             let shared = target.as_ref().is_none_or(|(schema, name)| {
                 // Rows of several partitions went through one root: what it holds now cannot be told apart.
                 entry.namespace.as_ref() != Some(schema) || entry.tag != *name
@@ -193,14 +195,15 @@ impl Loader<'_> {
         let sizes: HashMap<i32, u64> =
             meta.into_iter().flat_map(|meta| &meta.entries).map(|entry| (entry.dump_id, entry.bytes)).collect();
         let made: HashSet<_> = made_here(self.toc).collect();
+        let wanted: HashSet<i32> = self.wanted.iter().copied().collect();
+        let routes = crate::lists::Routes::new(&self.toc.entries, |id| wanted.contains(&id));
         let entries = self.toc.entries.iter().filter(|entry| entry.holds_copy_text());
         entries
             .map(|entry| {
-                let statement = entry.copy.0.trim_ascii_end();
                 let table = Table {
                     dump_id: entry.dump_id,
                     name: table_name(entry),
-                    statement: statement.strip_suffix(b";").unwrap_or(statement).to_vec(),
+                    statement: routes.statement(entry),
                     bytes: sizes.get(&entry.dump_id).copied(),
                     divisible: made.contains(&(entry.namespace.as_ref(), &entry.tag)),
                 };

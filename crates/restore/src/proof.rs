@@ -4,17 +4,17 @@
 //! are routed are compared at their root, for their leaves may hold others than before (POSTGRES A7). Large objects,
 //! sequences, invalid indexes, extensions and the schema follow.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use pgkeep_archive::{Decoder, Event, PgText, Toc, TocEntry, copy_columns, copy_target};
+use pgkeep_archive::{Decoder, Event, PgText, Toc, TocEntry, copy_columns};
 use pgkeep_core::{BackupSource, Tally};
 use pgkeep_dump::{ClientTools, Connection, Row, quote_literal_bytes};
 use tokio_util::sync::CancellationToken;
 
 use crate::columns::{ColumnHasher, canonical, column_names, differing};
 use crate::error::Doing;
-use crate::lists::Lists;
+use crate::lists::{Lists, Named, Routes};
 use crate::load::{Loaded, table_name};
 use crate::reread::{self, Unit, Unread, read, reread};
 use crate::sessions::{DataSettings, qualified};
@@ -78,14 +78,15 @@ impl Prover<'_> {
     /// Tables by themselves, and roots of trees for rows that went through them.
     async fn units(&self, connection: &mut Connection) -> Result<Vec<Unit>> {
         let mut units = Vec::new();
-        let mut roots: BTreeSet<(PgText, PgText)> = BTreeSet::new();
-        let mut by_name: HashMap<(PgText, PgText), (&TocEntry, Tally)> = HashMap::new();
+        let mut roots: BTreeSet<Named> = BTreeSet::new();
+        let mut by_name: HashMap<Named, (&TocEntry, Tally)> = HashMap::new();
+        let routes = self.routes();
         let conditions = conditions(connection).await.doing("reading the extensions' tables")?;
         for (dump_id, tally) in &self.loaded.tables {
             let Some(entry) = self.toc.entry(*dump_id) else { continue };
             let schema = entry.namespace.clone().unwrap_or_default();
             let own = (schema, entry.tag.clone());
-            match copy_target(entry) {
+            match routes.target(entry) {
                 Some(target) if target != own => {
                     roots.insert(target);
                 }
@@ -102,6 +103,11 @@ impl Prover<'_> {
         // The big ones first, so that none is left over for one session in the end.
         units.sort_by_key(|unit| std::cmp::Reverse(unit.expected.bytes));
         Ok(units)
+    }
+
+    fn routes(&self) -> Routes<'_> {
+        let wanted: HashSet<i32> = self.lists.data.iter().copied().collect();
+        Routes::new(&self.toc.entries, move |id| wanted.contains(&id))
     }
 
     async fn unit(
@@ -130,7 +136,7 @@ impl Prover<'_> {
         connection: &mut Connection,
         schema: &PgText,
         name: &PgText,
-        by_name: &HashMap<(PgText, PgText), (&TocEntry, Tally)>,
+        by_name: &HashMap<Named, (&TocEntry, Tally)>,
     ) -> Result<Unit> {
         let root = qualified(Some(schema), name);
         let mut sql = b"SELECT n.nspname, c.relname FROM pg_catalog.pg_partition_tree('".to_vec();
@@ -139,6 +145,7 @@ impl Prover<'_> {
         let members = connection.query(&sql).await.doing("reading a partition tree")?;
         let mut expected = Tally::default();
         let mut columns: Option<Option<&[u8]>> = None;
+        let mut first = None;
         let mut rows_only = false;
         for row in &members {
             let text = |column: usize| PgText(row.bytes(column).cloned().unwrap_or_default());
@@ -147,6 +154,7 @@ impl Prover<'_> {
             let list = copy_columns(entry);
             rows_only |= columns.is_some_and(|first| first != list);
             columns.get_or_insert(list);
+            first.get_or_insert(entry.dump_id);
         }
         let mut sql = b"COPY (SELECT ".to_vec();
         sql.extend(columns.flatten().unwrap_or(b"*"));
@@ -154,7 +162,7 @@ impl Prover<'_> {
         sql.extend(&root);
         sql.extend(b") TO STDOUT");
         let name = format!("{}.{}", schema.lossy(), name.lossy());
-        Ok(Unit { name, sql, ranges: Vec::new(), expected, rows_only, entry: None })
+        Ok(Unit { name, sql, ranges: Vec::new(), expected, rows_only, entry: first })
     }
 
     async fn tables(&self, units: &[Unit], report: &mut ProofReport) -> Result<()> {
@@ -213,7 +221,7 @@ impl Prover<'_> {
     /// Columns that differ: those whose text says all there is, and those that may only be written differently here.
     async fn columns(&self, unit: &Unit) -> Result<(Vec<String>, Vec<String>)> {
         let Some(entry) = unit.entry.and_then(|id| self.toc.entry(id)) else { return Ok(Default::default()) };
-        let was = self.columns_in_archive(entry.dump_id).await?;
+        let was = self.columns_in_archive(&self.with_the_same_target(entry)).await?;
         let mut connection = self.settings.proof().await?;
         let hasher = ColumnHasher::new(self.loaded.key);
         let is = read(&mut connection, &unit.sql, hasher, ColumnHasher::update)
@@ -238,15 +246,28 @@ impl Prover<'_> {
         Ok((damaged, rendered))
     }
 
-    async fn columns_in_archive(&self, dump_id: i32) -> Result<Vec<Tally>> {
-        let mut archive = self.source.open_entries(&[dump_id], 1).await?;
+    /// The entries whose rows are in the table that this one's are in, in archive order.
+    fn with_the_same_target(&self, entry: &TocEntry) -> Vec<i32> {
+        let routes = self.routes();
+        let target = routes.target(entry);
+        let ids = self.loaded.tables.iter().map(|(dump_id, _)| *dump_id);
+        ids.filter(|id| {
+            *id == entry.dump_id
+                || target.is_some() && self.toc.entry(*id).is_some_and(|other| routes.target(other) == target)
+        })
+        .collect()
+    }
+
+    /// A tally per column of these entries together.
+    async fn columns_in_archive(&self, ids: &[i32]) -> Result<Vec<Tally>> {
+        let mut archive = self.source.open_entries(ids, 1).await?;
         let mut decoder = Decoder::new();
         let mut hasher = ColumnHasher::new(self.loaded.key);
         while let Some(bytes) = archive.next().await? {
             decoder.push(&bytes);
             while let Some(event) = decoder.next_event()? {
-                if let Event::Data { dump_id: of, bytes } = event
-                    && of == dump_id
+                if let Event::Data { dump_id, bytes } = event
+                    && ids.contains(&dump_id)
                 {
                     hasher.update(&bytes);
                 }
