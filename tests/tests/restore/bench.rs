@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgkeep_compress::Compression;
 use pgkeep_core::{BackupClass, BackupOptions, BackupSource, Catalog, Destination, Keeper, Layout, Pick, SystemClock};
-use pgkeep_dump::{ClientTools, ConnectSettings, DumpOptions, PgDumpEngine, Selection};
+use pgkeep_dump::{ClientTools, ConnectSettings, Dump, DumpOptions, ParallelEngine, PgDumpEngine, Selection};
 use pgkeep_metrics::{Event, Observer};
 use pgkeep_restore::{RestoreReport, RestoreRequest, Restorer, Target};
 use pgkeep_storage::{DiskStorage, Key, Storage};
@@ -29,6 +29,22 @@ impl Ear {
         self.0.lock().unwrap().iter().map(|event| format!("{event:?}")).collect()
     }
 }
+
+/// Small enough that tables of a few thousand rows are in several ranges.
+const RANGE_BYTES: usize = 256 << 10;
+
+/// No pipe holds so much.
+pub(crate) const PIPE_BYTES: u64 = 1 << 20;
+
+/// What makes the archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Parallel,
+    PgDump,
+}
+
+/// For tests that look at what both engines write.
+pub(crate) const ENGINES: [Engine; 2] = [Engine::Parallel, Engine::PgDump];
 
 /// A repository on disk.
 #[derive(Debug)]
@@ -73,15 +89,31 @@ impl Bench {
         }
     }
 
-    /// Backs a database up and opens the backup.
+    /// Backs a database up by the parallel engine and opens the backup.
     pub(crate) async fn backup(&self, url: &str) -> BackupSource {
-        let options =
-            DumpOptions { selection: Selection::default(), lock_wait: Duration::from_secs(5), block_bytes: 1 << 20 };
-        let engine = PgDumpEngine::new(settings(url), self.tools.clone(), options);
+        self.backup_by(Engine::Parallel, url, &[]).await
+    }
+
+    /// Backs a database up with these options of `pg_dump` and opens the backup.
+    pub(crate) async fn backup_by(&self, engine: Engine, url: &str, arguments: &[&str]) -> BackupSource {
+        let selection = Selection::parse(arguments).expect("the test's options are good").0;
+        let options = DumpOptions { selection, lock_wait: Duration::from_secs(5), block_bytes: 1 << 20 };
+        let (settings, tools) = (settings(url), self.tools.clone());
+        let (dump, name): (Box<dyn Dump>, _) = match engine {
+            Engine::Parallel => {
+                let engine = ParallelEngine::new(settings, tools, options, 2).with_range_bytes(RANGE_BYTES);
+                (Box::new(engine), "parallel")
+            }
+            Engine::PgDump => (Box::new(PgDumpEngine::new(settings, tools, options)), "pg_dump"),
+        };
         let keeper = self.keeper();
         let codec = "zstd:1".parse::<Compression>().unwrap().codec();
         let options = BackupOptions { take_over: true, ..BackupOptions::new(BackupClass::Daily, codec) };
-        let report = keeper.backup(&engine, &options).await.expect("the backup is made");
+        let report = keeper.backup(&*dump, &options).await.expect("the backup is made");
+        // What fits into a pipe pg_dump has written before anybody else can begin.
+        if engine == Engine::PgDump || report.meta.plain.bytes > PIPE_BYTES {
+            assert_eq!(report.meta.engine, name, "{:?}", self.ear.lines());
+        }
         let catalog = Catalog::load(&keeper).await.unwrap();
         let entry = catalog.pick(&Pick::Name(report.meta.id.to_string())).unwrap();
         BackupSource::nearest(&keeper, entry).unwrap()

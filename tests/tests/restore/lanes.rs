@@ -9,7 +9,7 @@ use pgkeep_restore::{Error, RestoreReport, RestoreRequest, Target};
 use pgkeep_testkit::{FaultyStorage, PostgresServer, client_tools, contents, large_objects};
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Bench, Doomed, beside, request};
+use crate::bench::{Bench, Doomed, ENGINES, Engine, beside, request};
 
 /// Some 160 MB of text, which is worth three lanes.
 const BIG: &str = "CREATE TABLE before AS SELECT n, md5(n::text) AS word FROM generate_series(1, 20000) n;
@@ -159,13 +159,19 @@ const TWO: &str = "CREATE TABLE huge AS SELECT n, sha512(n::text::bytea) AS nois
 
 #[tokio::test(flavor = "multi_thread")]
 async fn for_one_table_no_more_is_fetched_than_its_frames() {
+    for engine in ENGINES {
+        no_more_is_fetched_than_its_frames(engine).await;
+    }
+}
+
+async fn no_more_is_fetched_than_its_frames(engine: Engine) {
     let server = PostgresServer::shared(17);
     let live = server.create_database("fetched");
     live.psql(TWO);
     let mut bench = Bench::new().await;
     let counting = FaultyStorage::new(Arc::clone(&bench.storage));
     bench.storage = Arc::new(counting.clone());
-    let backup = bench.backup(&live.url()).await;
+    let backup = bench.backup_by(engine, &live.url(), &[]).await;
 
     // The frames that hold the table's block, and those of the table of contents.
     let meta = backup.meta.clone().unwrap();
@@ -185,22 +191,28 @@ async fn for_one_table_no_more_is_fetched_than_its_frames() {
     let wanted = RestoreRequest { tables, ..beside(&backup, &target.name) };
     let report = bench.restore(&live.url(), &wanted).await.unwrap();
     assert_eq!(report.rows, 30_000);
-    assert!(counting.bytes_read() <= allowed, "restored: {} of {allowed}", counting.bytes_read());
+    assert!(counting.bytes_read() <= allowed, "{engine:?} restored: {} of {allowed}", counting.bytes_read());
 
     counting.heal();
     let options = ExportOptions { tables: Some(vec!["public.one".into()]), jobs: 4 };
     bench.keeper().export(&backup, &options, &mut Vec::new()).await.unwrap();
-    assert!(counting.bytes_read() <= allowed, "exported: {} of {allowed}", counting.bytes_read());
+    assert!(counting.bytes_read() <= allowed, "{engine:?} exported: {} of {allowed}", counting.bytes_read());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_pg_restore_seeks_in_what_is_exported() {
+    for engine in ENGINES {
+        stock_pg_restore_seeks_in_an_export(engine).await;
+    }
+}
+
+async fn stock_pg_restore_seeks_in_an_export(engine: Engine) {
     let server = PostgresServer::shared(17);
     let live = server.create_database("exported");
     live.psql(TWO);
     live.psql("SELECT count(lo_from_bytea(0, sha512(n::text::bytea))) FROM generate_series(1, 50) n");
     let bench = Bench::new().await;
-    let backup = bench.backup(&live.url()).await;
+    let backup = bench.backup_by(engine, &live.url(), &[]).await;
     let (all, objects) = (contents(server, &live), large_objects(server, &live));
     for tables in [None, Some(vec!["public.one".to_owned()])] {
         let mut archive = Vec::new();
