@@ -11,7 +11,7 @@
 //!   and [`FaultyTools`] makes a `pg_dump` that dies, dawdles or warns.
 //! - [`SchedulerHost`] is a host of its own with PostgreSQL, cron daemons and pgkeep's programs.
 //! - [`Aws`] is CloudWatch and SNS, [`MailServer`] a mail server, [`Receiver`] takes webhooks and pings: all on loopback.
-//! - [`FaultyStorage`] fails the n-th call of an operation.
+//! - [`FaultyStorage`] fails the n-th call of an operation; [`CountingRelay`] counts the bytes between client and server.
 //!
 //! Everything panics with a message where it cannot do what it says: a test that cannot run must fail.
 //! Calls block and may be made from tests with and without a runtime.
@@ -21,6 +21,7 @@
 
 mod ceph;
 mod container;
+mod counting_relay;
 mod database;
 mod faulty_storage;
 mod faulty_tools;
@@ -34,6 +35,7 @@ mod scheduler;
 mod services;
 
 pub use ceph::Ceph;
+pub use counting_relay::CountingRelay;
 pub use database::ScratchDatabase;
 pub use faulty_storage::{FaultyStorage, Operation};
 pub use faulty_tools::{Fault, FaultyTools};

@@ -4,9 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod bench;
+mod blocked_ddl;
+mod bucket;
 mod in_place;
 mod interrupted;
 mod lanes;
+mod memory;
+mod programs;
 mod relay;
 mod round_trip;
 mod selection;
