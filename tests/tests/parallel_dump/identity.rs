@@ -18,7 +18,10 @@ const CHURNED: &str = "
     CREATE TABLE public.child (more text) INHERITS (public.parent);
     INSERT INTO public.parent SELECT g, 'parent' FROM generate_series(1, 3000) g;
     INSERT INTO public.child SELECT g, 'child', repeat('x', 50) FROM generate_series(1, 3000) g;
-    VACUUM ANALYZE;";
+    VACUUM ANALYZE;
+    CREATE TABLE public.uncounted WITH (autovacuum_enabled = off) AS SELECT id, content FROM public.media WITH NO DATA;
+    ALTER TABLE public.uncounted ALTER content SET STORAGE EXTERNAL;
+    INSERT INTO public.uncounted SELECT * FROM public.media;";
 const CHURN: &str = "
     UPDATE public.ledger SET amount = amount + 1 WHERE id % 17 = (random() * 16)::int;
     DELETE FROM public.ledger WHERE id % 101 = (random() * 100)::int;

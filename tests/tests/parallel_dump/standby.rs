@@ -46,13 +46,16 @@ async fn a_standby_is_dumped_and_replays_although_nobody_takes_the_blocks() {
     server.psql(
         "app",
         "CREATE TABLE big AS SELECT g AS id, repeat('x', 1000) AS filler FROM generate_series(1, 60000) g;
+         SELECT lo_from_bytea(4711, decode(repeat('0123456789abcdef', 4000000), 'hex'));
          CREATE TABLE dead AS SELECT g AS id FROM generate_series(1, 50000) g",
     );
     let url = make_standby(&server);
     let engine = engine(&url, 3, &[]).await;
 
     let dumped = drain(start(&engine).await.unwrap()).await.unwrap();
-    assert!(text(17, &dumped).await.matches("xxxx\n").count() == 60_000);
+    let whole = text(17, &dumped).await;
+    assert_eq!(whole.matches("xxxx\n").count(), 60_000);
+    assert_eq!(whole.matches("0123456789abcdef").count(), 4_000_000);
 
     let stream = start(&engine).await.unwrap();
     assert_eq!(stream.engine, "parallel");

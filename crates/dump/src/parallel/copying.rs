@@ -3,16 +3,13 @@
 use pgkeep_archive::{Block, BlockWriter, TocEntry};
 use tokio::sync::mpsc;
 
-use super::large_objects::PageReader;
-use super::schedule::Task;
-use super::statements::{Locking, RELEASE, of};
+use super::large_objects::{PAGE_BYTES, PageReader, Reading, readings};
+use super::schedule::{ObjectsTask, Task};
+use super::statements::{self, Locking, RELEASE, copy_stretch, last_pages, of};
 use super::survey::Table;
 use super::turns::Turn;
 use crate::connection::Step;
 use crate::{Connection, Error, Result};
-
-/// A quarter of a page, PostgreSQL's LOBLKSIZE, for pages of 8 KiB.
-const LARGE_OBJECT_PAGE: u64 = 2048;
 
 /// A task, and where its blocks go.
 #[derive(Debug)]
@@ -39,37 +36,112 @@ pub(super) async fn copy(
     block_bytes: usize,
 ) -> Result<Ran> {
     let mut output = Output::new(&work.task, block_bytes);
-    if let Task::Head(toc) = &work.task {
-        output.writer.toc(toc)?;
-    } else {
-        let mut batch = connection.batch(&of(&work.task, locking)).await?;
-        let mut begun = false;
-        loop {
-            match batch.step(&mut |bytes, ends| output.data(bytes, ends)).await {
-                Ok(Step::CopyBegan) => {
-                    begun = true;
-                    output.begin()?;
-                }
-                Ok(Step::Data) => {}
-                Ok(Step::CopyEnded { rows }) => output.end(rows)?,
-                Ok(Step::Done) => break,
-                Err(error) if !begun && is_about_locks(&error) => {
-                    drop(batch);
-                    connection.execute(RELEASE).await?;
-                    return Ok(Ran::Locked(error));
-                }
-                Err(error) => return Err(output.explain(error)),
+    match &work.task {
+        Task::Head(toc) => output.writer.toc(toc)?,
+        Task::Tables(_) | Task::Range(_) => {
+            let ran = copy_rows(connection, work, locking, &mut output).await?;
+            if matches!(ran, Ran::Locked(_)) {
+                return Ok(ran);
             }
-            output.send(work).await?;
-            while output.goes_on()? {
-                output.send(work).await?;
-            }
-            output.send(work).await?;
         }
+        Task::LargeObjects(objects) => copy_objects(connection, work, objects, &mut output).await?,
     }
     output.finish()?;
     output.send(work).await?;
     Ok(Ran::Done)
+}
+
+/// Rows of tables: they are written on while they come.
+async fn copy_rows(connection: &mut Connection, work: &Work, locking: Locking, output: &mut Output<'_>) -> Result<Ran> {
+    let mut batch = connection.batch(&of(&work.task, locking)).await?;
+    let mut begun = false;
+    loop {
+        match batch.step(&mut |bytes, ends| output.data(bytes, ends)).await {
+            Ok(Step::CopyBegan) => {
+                begun = true;
+                output.begin()?;
+            }
+            Ok(Step::Data) => {}
+            Ok(Step::CopyEnded { rows }) => output.end(rows)?,
+            Ok(Step::Done) => return Ok(Ran::Done),
+            Err(error) if !begun && is_about_locks(&error) => {
+                drop(batch);
+                connection.execute(RELEASE).await?;
+                return Ok(Ran::Locked(error));
+            }
+            Err(error) => return Err(output.explain(error)),
+        }
+        output.send(work).await?;
+    }
+}
+
+/// Large objects: no statement brings more than is held here before it is written, so that none waits for a store.
+async fn copy_objects(
+    connection: &mut Connection,
+    work: &Work,
+    objects: &ObjectsTask,
+    output: &mut Output<'_>,
+) -> Result<()> {
+    output.begin()?;
+    let rows = connection.query(last_pages(&objects.oids)).await.map_err(|error| output.explain(error))?;
+    let last_pages = rows.iter().map(|row| row.get_optional(0)).collect::<Result<Vec<Option<u32>>>>()?;
+    let mut reader = PageReader::new(&objects.oids, PAGE_BYTES);
+    for reading in readings(&objects.oids, &last_pages, objects.most_pages) {
+        match reading {
+            Reading::Together(oids) => {
+                copy_pages(connection, &statements::copy_objects(&oids), work, output, &mut reader).await?;
+            }
+            Reading::InStretches { oid, last_page } => {
+                let mut after = None;
+                while after != Some(last_page) {
+                    let stretch = copy_stretch(oid, after, objects.most_pages);
+                    let pages = copy_pages(connection, &stretch, work, output, &mut reader).await?;
+                    if pages == 0 {
+                        return Err(Error::Statement { problem: "a large object ends before its last page" });
+                    }
+                    after = reader.last_page();
+                }
+            }
+        }
+    }
+    reader.finish(&mut output.writer)?;
+    if objects.last {
+        output.writer.finish_entry()?;
+    }
+    Ok(())
+}
+
+/// Runs one statement to its end, and then writes what it brought; how many pages that were.
+async fn copy_pages(
+    connection: &mut Connection,
+    statement: &[u8],
+    work: &Work,
+    output: &mut Output<'_>,
+    reader: &mut PageReader<'_>,
+) -> Result<u64> {
+    let mut batch = connection.batch(statement).await?;
+    let mut told = None;
+    loop {
+        let mut hold = |bytes: &[u8], _| {
+            reader.push(bytes);
+            Ok(())
+        };
+        match batch.step(&mut hold).await.map_err(|error| output.explain(error))? {
+            Step::CopyBegan | Step::Data => {}
+            Step::CopyEnded { rows } => told = Some(rows),
+            Step::Done => break,
+        }
+    }
+    drop(batch);
+    while reader.advance(&mut output.writer)? {
+        output.send(work).await?;
+    }
+    output.send(work).await?;
+    let pages = reader.end_copy()?;
+    match told {
+        Some(told) if told == pages => Ok(pages),
+        told => Err(Error::RowCount { table: output.name(), told: told.unwrap_or(0), found: pages }),
+    }
 }
 
 /// Whether the server refused a lock, for somebody waits for the table or there is no room for more locks.
@@ -81,8 +153,7 @@ fn is_about_locks(error: &Error) -> bool {
 struct Output<'t> {
     task: &'t Task,
     writer: BlockWriter,
-    pages: Option<PageReader<'t>>,
-    /// COPYs that have begun.
+    /// COPYs of rows that have begun; large objects are one.
     copies: usize,
     /// Of the current one: rows that came, and their bytes.
     rows: u64,
@@ -95,17 +166,13 @@ impl<'t> Output<'t> {
             Task::Head(_) => (Vec::new(), false),
             Task::Tables(tables) => (tables.iter().map(|table| &table.entry).collect(), false),
             Task::Range(range) => (vec![&range.table.entry], !range.is_first()),
-            Task::LargeObjects { entry, first, .. } => (vec![entry], !first),
+            Task::LargeObjects(objects) => (vec![&objects.entry], !objects.first),
         };
         let writer = match task {
             Task::Head(_) => BlockWriter::new(block_bytes),
             _ => BlockWriter::stretch(block_bytes, entries, begun),
         };
-        let pages = match task {
-            Task::LargeObjects { oids, .. } => Some(PageReader::new(oids, LARGE_OBJECT_PAGE)),
-            _ => None,
-        };
-        Self { task, writer, pages, copies: 0, rows: 0, bytes: 0 }
+        Self { task, writer, copies: 0, rows: 0, bytes: 0 }
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -113,7 +180,7 @@ impl<'t> Output<'t> {
         let dump_id = match self.task {
             Task::Tables(tables) => tables.get(self.copies).map(|table| table.entry.dump_id),
             Task::Range(range) => range.is_first().then_some(range.table.entry.dump_id),
-            Task::LargeObjects { entry, first, .. } => first.then_some(entry.dump_id),
+            Task::LargeObjects(objects) => objects.first.then_some(objects.entry.dump_id),
             Task::Head(_) => None,
         };
         self.copies += 1;
@@ -124,36 +191,23 @@ impl<'t> Output<'t> {
     }
 
     fn data(&mut self, bytes: &[u8], ends: bool) -> Result<()> {
-        if let Some(pages) = &mut self.pages {
-            pages.push(bytes);
-            return Ok(());
-        }
         self.rows += u64::from(ends);
         self.bytes += bytes.len() as u64;
         Ok(self.writer.data_slice(bytes)?)
     }
 
-    /// Writes on of what has come; whether there is more to write before more is read.
-    fn goes_on(&mut self) -> Result<bool> {
-        self.pages.as_mut().map_or(Ok(false), |pages| pages.advance(&mut self.writer))
-    }
-
-    /// A COPY has ended: it must have said so itself, with as many rows as came (law 2).
+    /// A COPY of rows has ended: it must have said so itself, with as many rows as came (law 2).
     fn end(&mut self, told: u64) -> Result<()> {
-        if let Some(pages) = self.pages.take() {
-            self.rows = pages.finish(&mut self.writer)?;
-        }
         if told != self.rows {
             return Err(Error::RowCount { table: self.name(), told, found: self.rows });
         }
         let ends_entry = match self.task {
             Task::Tables(_) => true,
             Task::Range(range) => {
-                range.density.learn(range.pages, self.bytes);
+                range.density.learn(range.pages, self.rows, self.bytes);
                 range.is_last()
             }
-            Task::LargeObjects { last, .. } => *last,
-            Task::Head(_) => false,
+            Task::Head(_) | Task::LargeObjects(_) => false,
         };
         if ends_entry {
             self.writer.finish_entry()?;
@@ -166,7 +220,7 @@ impl<'t> Output<'t> {
         let wanted = match self.task {
             Task::Head(_) => 0,
             Task::Tables(tables) => tables.len(),
-            Task::Range(_) | Task::LargeObjects { .. } => 1,
+            Task::Range(_) | Task::LargeObjects(_) => 1,
         };
         if self.copies != wanted {
             return Err(Error::Statement { problem: "not every COPY of a task was run" });
@@ -190,7 +244,7 @@ impl<'t> Output<'t> {
                 tables.get(self.copies.saturating_sub(1)).map(|table| Table::name(table)).unwrap_or_default()
             }
             Task::Range(range) => range.table.name(),
-            Task::LargeObjects { .. } => "pg_catalog.pg_largeobject".to_owned(),
+            Task::LargeObjects(_) => "pg_catalog.pg_largeobject".to_owned(),
         }
     }
 

@@ -7,11 +7,47 @@ use crate::{Error, Result};
 
 /// What a COPY in binary begins with (PostgreSQL's documentation of COPY, "Binary Format"): signature, flags, no extension.
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// Bytes of a page: a quarter of a block, PostgreSQL's LOBLKSIZE, for blocks of 8 KiB.
+pub(super) const PAGE_BYTES: u64 = 2048;
 /// Bytes of a hole that are written before somebody takes them.
 const ZEROS_AT_ONCE: u64 = 4 << 20;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Writes large objects from the rows `(oid, pageno, data)` of a binary COPY, ordered as `oids` and by page.
+/// What one statement reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// All pages of some objects.
+    Together(Vec<u32>),
+    /// A stretch of one object: it takes several statements to get to its last page.
+    InStretches { oid: u32, last_page: u32 },
+}
+
+/// What is read of large objects, in order, so that no statement brings more than `most_pages`. `last_pages` are as
+/// [`super::statements::last_pages`] gives them; what has no page is not read.
+pub(super) fn readings(oids: &[u32], last_pages: &[Option<u32>], most_pages: u32) -> Vec<Reading> {
+    let mut readings = Vec::new();
+    let (mut together, mut sum) = (Vec::new(), 0);
+    for (&oid, last_page) in oids.iter().zip(last_pages) {
+        let Some(last_page) = *last_page else { continue };
+        let pages = u64::from(last_page) + 1;
+        if sum + pages > u64::from(most_pages) && !together.is_empty() {
+            readings.push(Reading::Together(std::mem::take(&mut together)));
+            sum = 0;
+        }
+        if pages > u64::from(most_pages) {
+            readings.push(Reading::InStretches { oid, last_page });
+        } else {
+            together.push(oid);
+            sum += pages;
+        }
+    }
+    if !together.is_empty() {
+        readings.push(Reading::Together(together));
+    }
+    readings
+}
+
+/// Writes large objects from the rows `(oid, pageno, data)` of binary COPYs, ordered as `oids` and by page.
 ///
 /// Pages that are missing, and what is missing at the end of a page before the last, are zeros (inv_read in inv_api.c).
 /// An object without pages is empty.
@@ -29,7 +65,10 @@ pub(super) struct PageReader<'o> {
     pending: Option<(Page, u64)>,
     /// The next object to begin.
     next: usize,
+    /// Of the current COPY.
     rows: u64,
+    /// The page that came last, of whatever object.
+    last_page: Option<u32>,
 }
 
 /// A row of `pg_largeobject`.
@@ -42,8 +81,18 @@ struct Page {
 
 impl<'o> PageReader<'o> {
     pub(super) fn new(oids: &'o [u32], page_bytes: u64) -> Self {
-        let buffer = BytesMut::new();
-        Self { oids, page_bytes, buffer, header: false, ended: false, open: None, pending: None, next: 0, rows: 0 }
+        Self {
+            oids,
+            page_bytes,
+            buffer: BytesMut::new(),
+            header: false,
+            ended: false,
+            open: None,
+            pending: None,
+            next: 0,
+            rows: 0,
+            last_page: None,
+        }
     }
 
     /// Takes the next bytes of the COPY, for [`Self::advance`].
@@ -104,6 +153,7 @@ impl<'o> PageReader<'o> {
         }
         self.buffer.advance(self.buffer.len() - rest.len());
         self.rows += 1;
+        self.last_page = Some(number);
         Ok(Some(Page { oid, number, data: self.buffer.split_to(length) }))
     }
 
@@ -140,9 +190,23 @@ impl<'o> PageReader<'o> {
         Ok(())
     }
 
-    /// Ends the last object and writes the empty ones behind it; how many pages there were.
-    pub(super) fn finish(mut self, writer: &mut BlockWriter) -> Result<u64> {
+    /// A COPY has ended, and all of it was written: how many pages there were. Another one may follow.
+    pub(super) fn end_copy(&mut self) -> Result<u64> {
         if !self.ended || !self.buffer.is_empty() || self.pending.is_some() {
+            return Err(odd());
+        }
+        (self.header, self.ended) = (false, false);
+        Ok(std::mem::take(&mut self.rows))
+    }
+
+    /// The number of the page that came last.
+    pub(super) fn last_page(&self) -> Option<u32> {
+        self.last_page
+    }
+
+    /// Ends the last object and writes the empty ones behind it.
+    pub(super) fn finish(mut self, writer: &mut BlockWriter) -> Result<()> {
+        if self.header || !self.buffer.is_empty() {
             return Err(odd());
         }
         self.close(writer)?;
@@ -150,7 +214,7 @@ impl<'o> PageReader<'o> {
             self.begin(writer)?;
             self.close(writer)?;
         }
-        Ok(self.rows)
+        Ok(())
     }
 }
 
@@ -193,16 +257,20 @@ mod tests {
     type Objects = Vec<(u32, Vec<u8>)>;
 
     /// What the objects hold, and how many pages there were.
-    fn objects(oids: &[u32], stream: &[u8], piece: usize) -> Result<(Objects, u64)> {
+    fn objects(oids: &[u32], streams: &[&[u8]], piece: usize) -> Result<(Objects, u64)> {
         let mut entry = synthetic_entry(7, "BLOBS", "BLOBS");
         entry.has_data = true;
         let mut writer = BlockWriter::stretch(1 << 20, [&entry], true);
         let mut reader = PageReader::new(oids, 4);
-        for piece in stream.chunks(piece) {
-            reader.push(piece);
-            while reader.advance(&mut writer)? {}
+        let mut rows = 0;
+        for stream in streams {
+            for piece in stream.chunks(piece) {
+                reader.push(piece);
+                while reader.advance(&mut writer)? {}
+            }
+            rows += reader.end_copy()?;
         }
-        let rows = reader.finish(&mut writer)?;
+        reader.finish(&mut writer)?;
         writer.finish_stretch()?;
         let mut found: Vec<(u32, Vec<u8>)> = Vec::new();
         while let Some(block) = writer.take() {
@@ -220,9 +288,19 @@ mod tests {
 
     #[test]
     fn holes_and_short_pages_are_zeros_and_missing_objects_empty() {
-        let stream = copy(&[(3, 0, b"abcd"), (3, 1, b"e"), (3, 3, b"f"), (5, 2, b"xy"), (3_000_000_001, 0, b"z")]);
-        for piece in [1, 7, 1000] {
-            let (found, rows) = objects(&[1, 3, 4, 5, 3_000_000_001, 3_000_000_002], &stream, piece).unwrap();
+        let pages: [(u32, u32, &[u8]); 5] =
+            [(3, 0, b"abcd"), (3, 1, b"e"), (3, 3, b"f"), (5, 2, b"xy"), (3_000_000_001, 0, b"z")];
+        // In one COPY, and with an object that goes on in the next one, and the one after.
+        let [one, first, second] = [&pages[..], &pages[..2], &pages[2..]].map(copy);
+        let none = copy(&[]);
+        for (streams, piece) in [
+            (&[&one[..]][..], 1),
+            (&[&one], 7),
+            (&[&one], 1000),
+            (&[&first, &none, &second], 5),
+            (&[&first, &second], 1000),
+        ] {
+            let (found, rows) = objects(&[1, 3, 4, 5, 3_000_000_001, 3_000_000_002], streams, piece).unwrap();
             assert_eq!(rows, 5);
             let expected: [(u32, &[u8]); 6] = [
                 (1, b""),
@@ -238,10 +316,30 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_for_is_refused() {
-        assert!(objects(&[3], &copy(&[(4, 0, b"a")]), 100).is_err());
-        assert!(objects(&[3], &copy(&[(3, 1, b"a"), (3, 0, b"b")]), 100).is_err());
+        assert!(objects(&[3], &[&copy(&[(4, 0, b"a")])], 100).is_err());
+        assert!(objects(&[3], &[&copy(&[(3, 1, b"a"), (3, 0, b"b")])], 100).is_err());
         let whole = copy(&[(3, 0, b"a")]);
-        assert!(objects(&[3], &whole[..whole.len() - 1], 100).is_err());
-        assert!(objects(&[3], &[&whole[..], b"x"].concat(), 100).is_err());
+        assert!(objects(&[3], &[&whole[..whole.len() - 1]], 100).is_err());
+        assert!(objects(&[3], &[&[&whole[..], b"x"].concat()], 100).is_err());
+        assert!(objects(&[3], &[&whole, &whole], 100).is_err(), "a page that came twice");
+    }
+
+    #[test]
+    fn no_statement_reads_more_pages_than_it_may() {
+        let oids = [1, 2, 3, 4, 5, 6, 7];
+        let last_pages = [Some(0), None, Some(3), Some(10), Some(5), Some(9), Some(i32::MAX as u32)];
+        let together = |oids: &[u32]| Reading::Together(oids.to_vec());
+        assert_eq!(
+            readings(&oids, &last_pages, 10),
+            [
+                together(&[1, 3]),
+                Reading::InStretches { oid: 4, last_page: 10 },
+                together(&[5]),
+                together(&[6]),
+                Reading::InStretches { oid: 7, last_page: i32::MAX as u32 },
+            ]
+        );
+        assert_eq!(readings(&oids[..3], &last_pages, 10), [together(&[1, 3])]);
+        assert_eq!(readings(&[2], &[None], 10), []);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pgkeep_archive::{Toc, TocEntry};
 
+use super::large_objects::PAGE_BYTES;
 use super::ranges::{Cutter, Density, TidRange};
 use super::survey::{Source, Table};
 
@@ -23,7 +24,7 @@ pub(super) enum Task {
     /// A range of the rows of one.
     Range(RangeTask),
     /// Some of the large objects of one entry.
-    LargeObjects { entry: Arc<TocEntry>, oids: Vec<u32>, first: bool, last: bool },
+    LargeObjects(ObjectsTask),
 }
 
 /// A range of a table's rows.
@@ -31,8 +32,8 @@ pub(super) enum Task {
 pub(super) struct RangeTask {
     pub(super) table: Arc<Table>,
     pub(super) range: TidRange,
-    /// About so many pages.
-    pub(super) pages: f64,
+    /// So many pages, if it is of whole ones.
+    pub(super) pages: Option<f64>,
     /// Learns what they gave.
     pub(super) density: Density,
 }
@@ -47,6 +48,19 @@ impl RangeTask {
     pub(super) fn is_last(&self) -> bool {
         self.range.to.is_none()
     }
+}
+
+/// Some of the large objects of an entry, in order.
+#[derive(Debug, Clone)]
+pub(super) struct ObjectsTask {
+    pub(super) entry: Arc<TocEntry>,
+    pub(super) oids: Vec<u32>,
+    /// Pages that one statement reads, at most.
+    pub(super) most_pages: u32,
+    /// Whether the entry's data begin here.
+    pub(super) first: bool,
+    /// Whether they end here.
+    pub(super) last: bool,
 }
 
 /// The tasks to come.
@@ -100,7 +114,8 @@ impl Schedule {
         if !last {
             self.objects = Some((entry, rest, false));
         }
-        Some(Task::LargeObjects { entry: task_entry, oids, first, last })
+        let most_pages = u32::try_from(self.range_bytes as u64 / PAGE_BYTES).unwrap_or(u32::MAX).max(1);
+        Some(Task::LargeObjects(ObjectsTask { entry: task_entry, oids, most_pages, first, last }))
     }
 
     /// As many small tables as make a task together.
@@ -134,9 +149,7 @@ impl Iterator for Schedule {
         }
         match self.sources.pop_front()? {
             Source::Table(table) if table.is_divisible() && table.size.text_bytes > self.range_bytes as u64 => {
-                let size = table.size;
-                let page_bytes = size.text_bytes as f64 / f64::from(size.pages.max(1));
-                let cutter = Cutter::new(size.pages, size.rows_per_page, page_bytes, self.range_bytes);
+                let cutter = Cutter::new(&table.size, self.range_bytes);
                 self.cutting = Some((table, cutter));
                 self.next_range()
             }

@@ -19,10 +19,10 @@ pub(super) enum Locking {
     Held,
 }
 
-/// All statements of a task, as one simple query.
+/// All statements of a task on tables, as one simple query.
 pub(super) fn of(task: &Task, locking: Locking) -> Vec<u8> {
     let tables: Vec<&Table> = match task {
-        Task::Head(_) | Task::LargeObjects { .. } => Vec::new(),
+        Task::Head(_) | Task::LargeObjects(_) => Vec::new(),
         Task::Tables(tables) => tables.iter().map(AsRef::as_ref).collect(),
         Task::Range(range) => vec![&range.table],
     };
@@ -34,13 +34,13 @@ pub(super) fn of(task: &Task, locking: Locking) -> Vec<u8> {
         statements.push(same(&tables));
     }
     match task {
-        Task::Head(_) => {}
+        // What is read of large objects is many queries.
+        Task::Head(_) | Task::LargeObjects(_) => {}
         Task::Tables(tables) => statements.extend(tables.iter().map(|table| table.copy_all())),
         Task::Range(range) => {
             statements.push(b"SET LOCAL enable_seqscan = off".to_vec());
             statements.push(copy_range(range));
         }
-        Task::LargeObjects { oids, .. } => statements.push(copy_large_objects(oids)),
     }
     if !tables.is_empty() {
         // Nor were they others meanwhile.
@@ -77,12 +77,37 @@ fn copy_range(task: &RangeTask) -> Vec<u8> {
     statement
 }
 
-/// Pages of large objects, in order of the numbers given, and of the pages within each. Binary: as text they are twice as long.
-fn copy_large_objects(oids: &[u32]) -> Vec<u8> {
+/// The number of the last page of each of these large objects, in their order; null where there is no page.
+pub(super) fn last_pages(oids: &[u32]) -> Vec<u8> {
     format!(
-        "COPY (SELECT o.oid, p.pageno, p.data FROM pg_catalog.unnest({}) WITH ORDINALITY AS o (oid, place), LATERAL (SELECT l.pageno, l.data \
-         FROM pg_catalog.pg_largeobject l WHERE l.loid = o.oid ORDER BY l.pageno) p) TO STDOUT (FORMAT binary)",
+        "SELECT (SELECT pg_catalog.max(l.pageno) FROM pg_catalog.pg_largeobject l WHERE l.loid = o.oid) \
+         FROM pg_catalog.unnest({}) WITH ORDINALITY AS o (oid, place) ORDER BY o.place",
         oid_array(oids.iter().copied())
     )
     .into_bytes()
+}
+
+/// All pages of some large objects, in order of the numbers given, and of the pages within each.
+pub(super) fn copy_objects(oids: &[u32]) -> Vec<u8> {
+    copy_pages(&format!(
+        "SELECT o.oid, p.pageno, p.data FROM pg_catalog.unnest({}) WITH ORDINALITY AS o (oid, place), LATERAL (SELECT l.pageno, l.data \
+         FROM pg_catalog.pg_largeobject l WHERE l.loid = o.oid ORDER BY l.pageno) p",
+        oid_array(oids.iter().copied())
+    ))
+}
+
+/// The pages of one large object behind `after`, no more than so many.
+pub(super) fn copy_stretch(oid: u32, after: Option<u32>, most_pages: u32) -> Vec<u8> {
+    let after = after.map_or(-1, i64::from);
+    copy_pages(&format!(
+        "SELECT l.loid, l.pageno, l.data FROM pg_catalog.pg_largeobject l WHERE l.loid = {oid} AND l.pageno > {after} \
+         ORDER BY l.pageno LIMIT {most_pages}"
+    ))
+}
+
+/// By the index, which is in order. Binary: as text the pages are twice as long.
+fn copy_pages(query: &str) -> Vec<u8> {
+    let by_index = b"SAVEPOINT pgkeep; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
+    let copy = format!("COPY ({query}) TO STDOUT (FORMAT binary)");
+    [by_index, copy.as_bytes(), RELEASE].join(&b"; "[..])
 }

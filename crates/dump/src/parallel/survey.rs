@@ -39,10 +39,12 @@ pub(super) struct Table {
 pub(super) struct Size {
     /// Pages of its own.
     pub(super) pages: u32,
-    /// Rows on a page, about.
-    pub(super) rows_per_page: f64,
+    /// Rows on a page, about, if somebody has counted them.
+    pub(super) rows_per_page: Option<f64>,
     /// Bytes of text, about.
     pub(super) text_bytes: u64,
+    /// Bytes of a page.
+    pub(super) block_bytes: u32,
 }
 
 /// Data of one entry.
@@ -172,7 +174,7 @@ impl Survey {
         let sql = format!(
             "SELECT c.oid, pg_catalog.pg_relation_filenode(c.oid), pg_catalog.pg_relation_size(c.oid), \
              CASE WHEN c.reltoastrelid = 0 THEN 0 ELSE pg_catalog.pg_relation_size(c.reltoastrelid) END, \
-             greatest(c.reltuples, 0)::pg_catalog.float8 / greatest(c.relpages, 1), pg_catalog.current_setting('block_size')::pg_catalog.int4 \
+             CASE WHEN c.reltuples > 0 THEN c.reltuples::pg_catalog.float8 / greatest(c.relpages, 1) END, pg_catalog.current_setting('block_size')::pg_catalog.int4 \
              FROM pg_catalog.pg_class c WHERE c.oid = ANY ({})",
             oid_array(self.tables.iter().map(|table| table.entry.oid))
         );
@@ -196,11 +198,12 @@ impl Survey {
             }
             let own: u64 = row.get_optional(2)?.unwrap_or(0);
             let toast: u64 = row.get_optional(3)?.unwrap_or(0);
-            let page: u64 = row.get(5)?;
+            let block_bytes: u32 = row.get(5)?;
             table.size = Size {
-                pages: u32::try_from(own / page.max(1)).unwrap_or(u32::MAX),
-                rows_per_page: row.get(4)?,
+                pages: u32::try_from(own / u64::from(block_bytes.max(1))).unwrap_or(u32::MAX),
+                rows_per_page: row.get_optional(4)?,
                 text_bytes: (own as f64 * TEXT_FACTOR + toast as f64 * TOAST_FACTOR) as u64,
+                block_bytes,
             };
         }
         Ok(())
