@@ -45,6 +45,14 @@ fn same(server: &PostgresServer, source: &str, restored: &str) {
     assert_eq!(large_objects(server, source), large_objects(server, restored));
 }
 
+/// The engine that this suite runs with has made the one backup, and no other in its stead.
+fn made_by_its_engine(setup: &Setup) {
+    let meta = format!("{}.meta", setup.archive().display());
+    let meta: serde_json::Value = serde_json::from_slice(&std::fs::read(meta).expect("a meta")).expect("JSON");
+    let wanted = std::env::var("PGKEEP_TEST_ENGINE").ok().filter(|engine| engine != "auto");
+    assert_eq!(meta["engine"], wanted.as_deref().unwrap_or("parallel"), "the log says why");
+}
+
 fn nasty_comes_back(major: u16) {
     let server = PostgresServer::shared(major);
     let source = server.create_database("nasty");
@@ -54,6 +62,7 @@ fn nasty_comes_back(major: u16) {
     let backup = setup.run("backup-database", &["--daily"]);
     assert_eq!(backup.code, Some(0), "{backup}");
     assert!(setup.archive().extension().is_some_and(|extension| extension == "gz"), "the drop-in keeps gzip");
+    made_by_its_engine(&setup);
     setup.pgkeep(&["verify", "--latest", "--deep"]);
 
     let stock = server.create_database_with("stock", "TEMPLATE template0");
@@ -110,6 +119,7 @@ fn a_sample_database_comes_back_by_every_codec() {
     for codec in ["zstd:1", "gzip:1", "lz4", "none"] {
         let setup = Setup::new(&source.url()).with("BACKUP_COMPRESSION", codec);
         setup.pgkeep(&["backup", "--weekly"]);
+        made_by_its_engine(&setup);
         let target = format!("{}_{}", source.name(), codec.replace(':', ""));
         setup.pgkeep(&["restore", "--latest", "--target-db", &target, "--yes"]);
         same(server, &source, &target);
