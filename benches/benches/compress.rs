@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flate2::{Compress, FlushCompress};
 use pgkeep_compress::Compression;
 
 const BLOCK_BYTES: usize = 4 << 20;
@@ -72,5 +73,25 @@ fn codecs(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, codecs);
+/// What gzip would be made with otherwise: zlib, the whole block at once.
+fn zlib(criterion: &mut Criterion) {
+    let block = block();
+    for level in [1, 6, 9] {
+        let mut deflate = Compress::new(flate2::Compression::new(level), false);
+        let mut frame = Vec::with_capacity(block.len());
+        let mut encode = |frame: &mut Vec<u8>| {
+            frame.clear();
+            deflate.reset();
+            deflate.compress_vec(&block, frame, FlushCompress::Finish).expect("memory");
+            frame.len()
+        };
+        let name = format!("zlib-{level} ({:.2} times smaller)", block.len() as f64 / encode(&mut frame) as f64);
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10).throughput(Throughput::Bytes(block.len() as u64));
+        group.bench_function("encode", |bencher| bencher.iter(|| black_box(encode(&mut frame))));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, codecs, zlib);
 criterion_main!(benches);

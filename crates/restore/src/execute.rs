@@ -23,6 +23,9 @@ use crate::{
     tables,
 };
 
+/// Sessions that a job has at most: statistics, tables and large objects are read side by side in the end.
+const SESSIONS_OF_A_JOB: usize = 3;
+
 type Snapshotting = JoinHandle<Result<String, Box<dyn std::error::Error + Send + Sync>>>;
 
 impl Restorer {
@@ -234,12 +237,26 @@ impl<'a> Run<'a> {
         Ok((oid, filled))
     }
 
+    /// As many jobs as were asked for, unless the server has fewer sessions left.
+    async fn affordable_jobs(&mut self) -> Result<usize> {
+        let wanted = self.plan.request.jobs.max(1);
+        let room = sessions::room(&mut self.maintenance).await.doing("asking the server for room for sessions")?;
+        let jobs = wanted.min(room / SESSIONS_OF_A_JOB).max(1);
+        if jobs < wanted {
+            let message = format!("{jobs} of {wanted} jobs: the server lets this role open {room} more sessions");
+            self.restorer.observer.notice(&Event::Info { message });
+        }
+        Ok(jobs)
+    }
+
     async fn fill(&mut self, name: &str, lists: &Lists) -> Result<Filled> {
+        let jobs = self.affordable_jobs().await?;
         let fill = Fill {
             restorer: self.restorer,
             plan: self.plan,
             connect: self.connect.with_database(name),
             lists,
+            jobs,
             times: &mut self.times,
             warnings: &mut self.warnings,
             made: &mut self.made,

@@ -23,6 +23,8 @@ pub(crate) struct Fill<'a> {
     /// The database that is filled, on the pinned host.
     pub(crate) connect: ConnectSettings,
     pub(crate) lists: &'a Lists,
+    /// As many as were asked for, or as the server has sessions for.
+    pub(crate) jobs: usize,
     pub(crate) times: &'a mut StageTimes,
     pub(crate) warnings: &'a mut Vec<String>,
     /// What was made of tables that are added.
@@ -74,7 +76,7 @@ impl Fill<'_> {
         let only = (plan.method == Method::Tables).then(|| self.tables());
         // Both only read, and neither needs the other: side by side they leave no processor without work.
         let analyzing = async {
-            analyze::analyze(&self.connect, self.jobs(), only).await?;
+            analyze::analyze(&self.connect, self.jobs, only).await?;
             Ok((self.end(Stage::Analyze, begun), self.begin(Stage::Proof)))
         };
         let ((analyze, begun), proof) = tokio::try_join!(analyzing, self.prove(&loaded))?;
@@ -85,10 +87,6 @@ impl Fill<'_> {
         self.times.proof = self.end(Stage::Proof, begun);
         self.weigh_proof(&proof)?;
         Ok(Filled { loaded, proof })
-    }
-
-    fn jobs(&self) -> usize {
-        self.plan.request.jobs.max(1)
     }
 
     /// The first pass. Into an existing database, what the tables need may be there already.
@@ -126,9 +124,9 @@ impl Fill<'_> {
         if self.lists.after.is_empty() {
             return Ok(PassOutcome::default());
         }
-        let allowance = Allowance::of(&self.connect, self.jobs()).await?;
+        let allowance = Allowance::of(&self.connect, self.jobs).await?;
         let sizes: Vec<_> = loaded.tables.iter().map(|(dump_id, tally)| (*dump_id, tally.bytes)).collect();
-        passes.build(&self.lists.after, self.jobs(), allowance, &sizes).await
+        passes.build(&self.lists.after, self.jobs, allowance, &sizes).await
     }
 
     async fn load(&self) -> Result<Loaded> {
@@ -138,7 +136,7 @@ impl Fill<'_> {
             wanted: &self.lists.data,
             everything: self.plan.request.tables.is_empty(),
             settings: self.data_settings(),
-            jobs: self.jobs(),
+            jobs: self.jobs,
             observer: self.restorer.observer.clone(),
             cancel: self.restorer.cancel.clone(),
         };
@@ -153,7 +151,7 @@ impl Fill<'_> {
             lists: self.lists,
             loaded,
             settings: self.data_settings(),
-            jobs: self.jobs(),
+            jobs: self.jobs,
             tools: &self.restorer.tools,
             server_major: self.plan.facts.version_num / 10_000,
             whole: request.tables.is_empty(),

@@ -66,6 +66,25 @@ pub(crate) async fn maintenance(settings: &ConnectSettings, avoid: &[&str]) -> R
     }
 }
 
+/// How many more sessions this one's role may open on the server, as far as can be seen; others may come meanwhile.
+pub(crate) async fn room(connection: &mut Connection) -> Result<usize, pgkeep_dump::Error> {
+    // Superusers have places of their own and no limit, but are not to take the last places from everybody else either.
+    let row = connection
+        .query_one(
+            "SELECT greatest(0, least( \
+             pg_catalog.current_setting('max_connections')::pg_catalog.int4 \
+             - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4 \
+             - coalesce(pg_catalog.current_setting('reserved_connections', true), '0')::pg_catalog.int4 \
+             - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE datid IS NOT NULL), \
+             CASE WHEN r.rolconnlimit < 0 OR r.rolsuper THEN 1000000 ELSE r.rolconnlimit \
+             - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid IS NOT NULL AND a.usesysid = r.oid) END)) \
+             FROM pg_catalog.pg_roles r WHERE r.rolname = session_user",
+        )
+        .await?;
+    let room: i64 = row.get(0)?;
+    Ok(usize::try_from(room).unwrap_or_default())
+}
+
 /// An identifier in double quotes, in whatever encoding it is.
 pub(crate) fn quoted(name: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(name.len() + 2);

@@ -62,18 +62,23 @@ impl Stock {
     }
 }
 
+/// Jobs of ours whose peak of memory is told, however many cores there are: the figure that is promised.
+pub(crate) const MANY_JOBS: usize = 4;
+
 /// Backups to a folder; ours first.
 pub(crate) fn to_disk(plan: &Plan, site: &Site) -> Vec<Contender> {
-    let ours = |name: String, engine: &str, folder: &str| Contender {
+    let ours = |name: String, engine: &str, jobs: usize, folder: &str| Contender {
         name,
-        command: ours(plan, site, engine, &format!("BACKUP_DIR={}", site.path(folder).display())),
+        command: ours(site, engine, jobs, &format!("BACKUP_DIR={}", site.path(folder).display())),
         needs: Needs::Folder(site.path(folder)),
         stored: Stored::Folder(site.path(folder)),
         document: None,
     };
     let mut contenders = vec![
-        ours(our_name(plan), &plan.engine, Site::KEEP),
-        ours("pgkeep backup --engine pg_dump".to_owned(), "pg_dump", "keep-pg_dump"),
+        ours(our_name(plan), &plan.engine, plan.jobs, Site::KEEP),
+        // For its memory.
+        ours(format!("pgkeep backup --jobs {MANY_JOBS}"), &plan.engine, MANY_JOBS, "keep-many-jobs"),
+        ours("pgkeep backup --engine pg_dump".to_owned(), "pg_dump", plan.jobs, "keep-pg_dump"),
     ];
     contenders.extend(STOCK.map(|stock| Contender {
         name: stock.name(plan),
@@ -111,7 +116,7 @@ pub(crate) fn to_bucket(plan: &Plan, site: &Site) -> Vec<Contender> {
 pub(crate) fn ours_to_bucket(plan: &Plan, site: &Site) -> Contender {
     Contender {
         name: our_name(plan),
-        command: ours(plan, site, &plan.engine, &site.in_bucket()),
+        command: ours(site, &plan.engine, plan.jobs, &site.in_bucket()),
         needs: Needs::Bucket(site.path("nothing")),
         stored: Stored::Bucket,
         document: None,
@@ -122,7 +127,6 @@ fn our_name(plan: &Plan) -> String {
     format!("pgkeep backup --engine {}", plan.engine)
 }
 
-fn ours(plan: &Plan, site: &Site, engine: &str, settings: &str) -> String {
-    let jobs = plan.jobs;
+fn ours(site: &Site, engine: &str, jobs: usize, settings: &str) -> String {
     format!("{} backup --daily --engine {engine} --jobs {jobs} --no-progress --quiet", site.pgkeep(settings))
 }

@@ -120,7 +120,19 @@ fn table(text: &mut String, group: Group, rows: &[Runs], ours: &[f64]) -> Outcom
             or_dash(stored),
         )?;
     }
-    Ok(writeln!(text)?)
+    writeln!(text)?;
+    if let Some((fastest, share)) = fastest_stock(rows, ours) {
+        writeln!(text, "Of the stock ways `{fastest}` is the fastest: ours takes {share:.2} of its time.\n")?;
+    }
+    Ok(())
+}
+
+/// Who is the fastest but for us and the floor, and ours / theirs, pair by pair.
+fn fastest_stock<'r>(rows: &'r [Runs], ours: &[f64]) -> Option<(&'r str, f64)> {
+    let stock = rows.iter().filter(|row| !row.contender.starts_with("pgkeep") && !row.contender.starts_with("floor"));
+    let fastest = stock.min_by(|a, b| median(&a.wall_seconds).total_cmp(&median(&b.wall_seconds)))?;
+    let pairs: Vec<f64> = ours.iter().zip(&fastest.wall_seconds).map(|(ours, theirs)| ours / theirs).collect();
+    Some((&fastest.contender, median(&pairs)))
 }
 
 fn rounds(count: usize) -> String {

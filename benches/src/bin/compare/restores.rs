@@ -1,6 +1,6 @@
 //! Who brings backups back.
 
-use crate::backups::{DIRECTORY, FILE, GZIP};
+use crate::backups::{DIRECTORY, FILE, GZIP, MANY_JOBS};
 use crate::measure::{Contender, Needs, Stored};
 use crate::plan::Plan;
 use crate::site::Site;
@@ -17,7 +17,11 @@ pub(crate) fn from_disk(plan: &Plan, site: &Site) -> Vec<Contender> {
         document: None,
     };
     vec![
-        ours(plan, site, &site.on_disk()),
+        ours(site, "pgkeep restore (analysed and proven)".to_owned(), plan.jobs, &site.on_disk()),
+        Contender {
+            document: None,
+            ..ours(site, format!("pgkeep restore --jobs {MANY_JOBS}"), MANY_JOBS, &site.on_disk())
+        },
         stock("gunzip | pg_restore".to_owned(), format!("gunzip -c {} | {pg_restore}", GZIP.path(site))),
         stock(format!("pg_restore -j{jobs}, of the file"), format!("{pg_restore} -j{jobs} {}", FILE.path(site))),
         stock(
@@ -29,14 +33,13 @@ pub(crate) fn from_disk(plan: &Plan, site: &Site) -> Vec<Contender> {
 
 /// Restores out of the bucket; there is no stock way without a download.
 pub(crate) fn from_bucket(plan: &Plan, site: &Site) -> Vec<Contender> {
-    vec![ours(plan, site, &site.in_bucket())]
+    vec![ours(site, "pgkeep restore (analysed and proven)".to_owned(), plan.jobs, &site.in_bucket())]
 }
 
-fn ours(plan: &Plan, site: &Site, settings: &str) -> Contender {
+fn ours(site: &Site, name: String, jobs: usize, settings: &str) -> Contender {
     let document = site.path("restore.json");
-    let jobs = plan.jobs;
     Contender {
-        name: "pgkeep restore (analysed and proven)".to_owned(),
+        name,
         command: format!(
             "{} restore --latest --target-db target --replace-target --yes --skip-snapshot --jobs {jobs} --no-progress \
              --output json > {}",
