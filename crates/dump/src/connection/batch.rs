@@ -67,7 +67,14 @@ impl Batch<'_> {
                 self.fill().await?;
                 continue;
             }
-            match self.connection.wire.next().await? {
+            // A notice is passed over, and what follows it looked at anew: it may be a CopyData of a gigabyte.
+            let Some(message) = self.connection.wire.next_buffered()? else {
+                if self.connection.wire.inbox.first() != Some(&COPY_DATA_TAG) {
+                    self.fill().await?;
+                }
+                continue;
+            };
+            match message {
                 Message::CopyOutResponse(_) => {
                     self.copied = 0;
                     return Ok(Step::CopyBegan);
@@ -152,5 +159,60 @@ impl Drop for Batch<'_> {
         if !self.done {
             self.connection.wire.close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::super::wire::{Transport, Wire};
+    use super::*;
+    use crate::{ConnectSettings, TransactionStatus};
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&[tag][..], &length.to_be_bytes(), body].concat()
+    }
+
+    #[tokio::test]
+    async fn a_long_row_comes_in_pieces_also_behind_a_notice() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let settings =
+            ConnectSettings::parse("host=/tmp dbname=d user=u", &std::collections::BTreeMap::new(), None).unwrap();
+        let mut wire = Wire::new(Transport::Unix(ours), "test".to_owned());
+        wire.trust();
+        let mut connection = Connection {
+            wire,
+            settings,
+            encrypted: false,
+            key: (0, 0),
+            version: 170_000,
+            transaction: TransactionStatus::Idle,
+            busy: false,
+        };
+        let mut batch = connection.batch(b"COPY t TO STDOUT").await.unwrap();
+        let mut question = [0; 22];
+        theirs.read_exact(&mut question).await.unwrap();
+        theirs.write_all(&message(b'H', &[0, 0, 0])).await.unwrap();
+        theirs.write_all(&message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mbeware\0\0")).await.unwrap();
+        // Only the beginning of a row of a gigabyte comes.
+        theirs.write_all(&[b'd', 0x3f, 0xff, 0xff, 0xff]).await.unwrap();
+        theirs.write_all(&vec![b'x'; 50_000]).await.unwrap();
+        let mut came = 0;
+        let mut sink = |bytes: &[u8], ends: bool| {
+            assert!(!ends);
+            came += bytes.len();
+            Ok(())
+        };
+        assert_eq!(batch.step(&mut sink).await.unwrap(), Step::CopyBegan);
+        let step = tokio::time::timeout(Duration::from_mins(1), batch.step(&mut sink)).await;
+        assert_eq!(step.expect("the rest is not waited for").unwrap(), Step::Data);
+        drop(batch);
+        assert!(came > 0);
+        assert_eq!(connection.take_notices()[0].message, "beware");
     }
 }
