@@ -163,6 +163,8 @@ pub enum Error {
         table: String,
         /// The server's error.
         source: Box<Error>,
+        /// If a row is too long: the query that finds it.
+        find: Option<String>,
     },
     /// A COPY brought another number of rows than the server says.
     #[error("the copy of {table} is not whole: {found} rows came, and the server says {told}")]
@@ -209,16 +211,11 @@ fn tried(attempts: &[(String, Error)]) -> String {
 }
 
 /// What to do about rows that the server does not copy.
-fn copy_hint(table: &str, source: &Error) -> Option<String> {
-    let error = source.server_error()?;
-    let too_long = error.message.contains("invalid memory alloc request size")
-        || error.message.contains("out of memory") && error.sqlstate != "53200"
-        || error.message.contains("cannot enlarge string buffer")
-        || error.sqlstate == "54000";
-    match error.sqlstate.as_str() {
-        _ if too_long => Some(format!(
-            "the text of a row may have 1 GB at most (a bytea value half of that), and pg_dump cannot dump it either; find it by: \
-             SELECT ctid, pg_column_size(t) FROM {table} t ORDER BY 2 DESC LIMIT 10"
+fn copy_hint(find: Option<&str>, source: &Error) -> Option<String> {
+    match source.sqlstate()? {
+        _ if source.is_of_a_row_too_long() => Some(format!(
+            "the text of a row may have 1 GB at most (a bytea value half of that), and pg_dump cannot dump it either; find it by: {}",
+            find.unwrap_or("octet_length() of its columns")
         )),
         "40001" => Some(
             "on a standby, replay may end queries that are in its way: set hot_standby_feedback = on, or a longer \
@@ -334,6 +331,16 @@ impl Error {
         self.server_error().map(|error| error.sqlstate.as_str())
     }
 
+    /// Whether the server could not make a row's text, for it would be longer than can be.
+    pub(crate) fn is_of_a_row_too_long(&self) -> bool {
+        self.server_error().is_some_and(|error| {
+            error.message.contains("invalid memory alloc request size")
+                || error.message.contains("out of memory") && error.sqlstate != "53200"
+                || error.message.contains("cannot enlarge string buffer")
+                || error.sqlstate == "54000"
+        })
+    }
+
     /// What to do next, where that can be said without knowing the caller.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -343,7 +350,7 @@ impl Error {
                     .to_owned(),
             ),
             Self::Server(error) | Self::Refused { source: error, .. } => error.hint.clone(),
-            Self::Copy { table, source } => copy_hint(table, source),
+            Self::Copy { source, find, .. } => copy_hint(find.as_deref(), source),
             Self::Rewritten { .. } => Some(
                 "its rows would be missing without a word: TRUNCATE, VACUUM FULL, CLUSTER and some ALTER TABLE do that. Find who runs it \
                  (pg_stat_activity) and back up when it does not run, or leave its rows out by --exclude-table-data"

@@ -43,7 +43,7 @@ async fn row_level_security_is_an_error_and_never_fewer_rows() {
     };
     let error = outcome.unwrap_err();
     match &error {
-        Error::Copy { table, source } => {
+        Error::Copy { table, source, .. } => {
             assert_eq!((table.as_str(), source.sqlstate()), ("public.secured", Some("42501")));
         }
         Error::Child(child) => assert_eq!(child.failure, ChildFailure::RowSecurity),

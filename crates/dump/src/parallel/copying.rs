@@ -9,7 +9,7 @@ use super::statements::{self, Locking, RELEASE, copy_stretch, last_pages, of};
 use super::survey::Table;
 use super::turns::Turn;
 use crate::connection::Step;
-use crate::{Connection, Error, Result};
+use crate::{Connection, Error, Result, quote_identifier};
 
 /// A task, and where its blocks go.
 #[derive(Debug)]
@@ -69,10 +69,45 @@ async fn copy_rows(connection: &mut Connection, work: &Work, locking: Locking, o
                 connection.execute(RELEASE).await?;
                 return Ok(Ran::Locked(error));
             }
-            Err(error) => return Err(output.explain(error)),
+            Err(error) => {
+                drop(batch);
+                let find = match output.table() {
+                    Some(table) if error.is_of_a_row_too_long() => find_longest(connection, table).await.ok().flatten(),
+                    _ => None,
+                };
+                return Err(output.explain(error, find));
+            }
         }
         output.send(work).await?;
     }
+}
+
+/// The query that finds the longest rows of a table. It asks for lengths only, which are known without the values: these
+/// may be longer than a query can hold.
+async fn find_longest(connection: &mut Connection, table: &Table) -> Result<Option<String>> {
+    connection.execute(RELEASE).await?;
+    // The types of which octet_length does not make another value first; a virtual column has no value that is stored.
+    let sql = format!(
+        "SELECT a.attname, coalesce(nullif(t.typbasetype, 0), t.oid) = ANY ('{{bytea,text,varchar,bpchar}}'::pg_catalog.regtype[]) \
+         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid WHERE a.attrelid = {} AND a.attnum > 0 \
+         AND NOT a.attisdropped AND a.attlen = -1 AND coalesce(pg_catalog.to_jsonb(a) ->> 'attgenerated', '') <> 'v' ORDER BY a.attnum",
+        table.entry.oid
+    );
+    let (mut lengths, mut names) = (Vec::new(), Vec::new());
+    for row in connection.query(sql).await? {
+        let name = quote_identifier(&row.text(0).unwrap_or_default());
+        let function = if row.is_true(1) { "octet_length" } else { "pg_column_size" };
+        lengths.push(format!("{function}({name})"));
+        names.push(name);
+    }
+    if lengths.is_empty() {
+        return Ok(None);
+    }
+    let columns: Vec<String> = lengths.iter().zip(names).map(|(length, name)| format!("{length} AS {name}")).collect();
+    let sum: Vec<String> = lengths.iter().map(|length| format!("coalesce({length}, 0)::bigint")).collect();
+    let qualified = String::from_utf8_lossy(&table.qualified);
+    let (columns, sum) = (columns.join(", "), sum.join(" + "));
+    Ok(Some(format!("SELECT ctid, {columns} FROM ONLY {qualified} ORDER BY {sum} DESC LIMIT 10")))
 }
 
 /// Large objects: no statement brings more than is held here before it is written, so that none waits for a store.
@@ -83,7 +118,7 @@ async fn copy_objects(
     output: &mut Output<'_>,
 ) -> Result<()> {
     output.begin()?;
-    let rows = connection.query(last_pages(&objects.oids)).await.map_err(|error| output.explain(error))?;
+    let rows = connection.query(last_pages(&objects.oids)).await.map_err(|error| output.explain(error, None))?;
     let last_pages = rows.iter().map(|row| row.get_optional(0)).collect::<Result<Vec<Option<u32>>>>()?;
     let mut reader = PageReader::new(&objects.oids, PAGE_BYTES);
     for reading in readings(&objects.oids, &last_pages, objects.most_pages) {
@@ -126,7 +161,7 @@ async fn copy_pages(
             reader.push(bytes);
             Ok(())
         };
-        match batch.step(&mut hold).await.map_err(|error| output.explain(error))? {
+        match batch.step(&mut hold).await.map_err(|error| output.explain(error, None))? {
             Step::CopyBegan | Step::Data => {}
             Step::CopyEnded { rows } => told = Some(rows),
             Step::Done => break,
@@ -236,25 +271,31 @@ impl<'t> Output<'t> {
         Ok(())
     }
 
-    /// The table that is being copied, for people.
+    /// The table that is being copied.
+    fn table(&self) -> Option<&Table> {
+        match self.task {
+            Task::Tables(tables) => tables.get(self.copies.saturating_sub(1)).map(AsRef::as_ref),
+            Task::Range(range) => Some(&range.table),
+            Task::Head(_) | Task::LargeObjects(_) => None,
+        }
+    }
+
+    /// The same, for people.
     fn name(&self) -> String {
         match self.task {
             Task::Head(_) => "the table of contents".to_owned(),
-            Task::Tables(tables) => {
-                tables.get(self.copies.saturating_sub(1)).map(|table| Table::name(table)).unwrap_or_default()
-            }
-            Task::Range(range) => range.table.name(),
+            Task::Tables(_) | Task::Range(_) => self.table().map(Table::name).unwrap_or_default(),
             Task::LargeObjects(_) => "pg_catalog.pg_largeobject".to_owned(),
         }
     }
 
-    fn explain(&self, error: Error) -> Error {
+    fn explain(&self, error: Error, find: Option<String>) -> Error {
         match error.sqlstate() {
             // The leader's lock keeps the table, but not its schema's name.
             Some("22012" | "3F000" | "42P01") => {
                 Error::Changed { what: format!("{} is not the table it was: its schema was renamed", self.name()) }
             }
-            Some(_) => Error::Copy { table: self.name(), source: Box::new(error) },
+            Some(_) => Error::Copy { table: self.name(), source: Box::new(error), find },
             None => error,
         }
     }

@@ -41,7 +41,7 @@ pub(crate) struct TidRange {
 #[derive(Debug, Clone)]
 pub(crate) struct Density(Arc<Mutex<Seen>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Seen {
     /// Bytes of text to a page.
     page_bytes: f64,
@@ -233,8 +233,7 @@ mod tests {
         let heavy = density.get();
         density.learn(Some(10.0), 0, 0);
         density.learn(None, 0, 0);
-        assert_eq!(density.get().page_bytes, heavy.page_bytes);
-        assert_eq!(density.get().row_bytes, heavy.row_bytes);
+        assert_eq!(density.get(), heavy);
         let mut count = 0;
         while let Some(range) = cutter.next() {
             let pages = cutter.pages_of(&range);
