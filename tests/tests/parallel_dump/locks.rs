@@ -53,6 +53,30 @@ async fn a_backup_is_made_although_somebody_waits_to_change_a_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_the_end_of_all_snapshots_is_told_of() {
+    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let database = server.create_database("concurrently");
+    database.psql(TABLES);
+    let stream = start(&engine(&database.url(), 2, &[]).await).await.unwrap();
+    let notes = std::thread::scope(|scope| {
+        let index = scope.spawn(|| database.psql("CREATE INDEX CONCURRENTLY ON second (id)"));
+        while !waits_for_a_lock(&server) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let dumped = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                // Long enough for somebody to look.
+                tokio::time::sleep(Duration::from_secs(6)).await;
+                drain(stream).await.unwrap()
+            })
+        });
+        index.join().unwrap();
+        dumped.notes
+    });
+    assert!(notes.iter().any(|note| note.contains("waits for the end of a transaction of this backup")), "{notes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_gives_up_if_it_is_not_to_make_anybody_wait() {
     let server = PostgresServer::start(17, &PostgresOptions::default());
     let database = server.create_database("aborted");
@@ -140,7 +164,7 @@ async fn a_table_that_vanishes_before_its_lock_is_not_missed() {
 }
 
 /// Dumps while `meddling` is repeated: what succeeds has all rows, and what fails names the table.
-async fn is_whole_or_names_the_table(label: &str, meddling: &str) {
+fn is_whole_or_names_the_table(label: &str, meddling: &str) {
     let server = PostgresServer::start(17, &PostgresOptions::default());
     let database = server.create_database(label);
     database.psql(TABLES);
@@ -158,7 +182,7 @@ async fn is_whole_or_names_the_table(label: &str, meddling: &str) {
                 for _ in 0..6 {
                     match start(&engine).await {
                         Ok(stream) => {
-                            let dumped = drain(stream).await.unwrap();
+                            let dumped = drain(stream).await.expect("what has begun ends well");
                             assert_eq!(rows(&text(17, &dumped).await), 15_000, "{:?}", dumped.notes);
                         }
                         Err(error) => assert!(error.to_string().contains("third"), "{error}"),
@@ -171,12 +195,12 @@ async fn is_whole_or_names_the_table(label: &str, meddling: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_filled_anew_again_and_again_never_looks_empty() {
-    is_whole_or_names_the_table("anew", FILL_ANEW).await;
+    is_whole_or_names_the_table("anew", FILL_ANEW);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_replaced_again_and_again_never_looks_empty() {
-    is_whole_or_names_the_table("replaced", REPLACE).await;
+    is_whole_or_names_the_table("replaced", REPLACE);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,25 +112,33 @@ impl Leader {
     }
 
     async fn look_who_waits(&mut self, duty: &Duty, known: &mut HashSet<(i32, String)>) -> Result<()> {
+        let ours: Vec<String> =
+            duty.workers.iter().chain([&self.connection.backend_pid()]).map(i32::to_string).collect();
         let sql = format!(
-            "SELECT pg_catalog.pg_stat_clear_snapshot(); SELECT l.pid, l.mode, l.relation::pg_catalog.regclass, a.usename, a.application_name FROM pg_catalog.pg_locks l \
-             LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-             WHERE NOT l.granted AND l.locktype = 'relation' AND {} = ANY (pg_catalog.pg_blocking_pids(l.pid))",
-            self.connection.backend_pid()
+            "SELECT pg_catalog.pg_stat_clear_snapshot(); SELECT l.pid, l.mode, CASE WHEN l.locktype = 'relation' THEN l.relation::pg_catalog.regclass END, \
+             a.usename, a.application_name FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+             WHERE NOT l.granted AND pg_catalog.pg_blocking_pids(l.pid) && '{{{}}}'::pg_catalog.int4[]",
+            ours.join(",")
         );
         for row in self.connection.query(sql).await? {
             let pid: i32 = row.get(0)?;
-            if !known.insert((pid, row.text(2).unwrap_or_default())) {
+            let relation = row.text(2);
+            if !known.insert((pid, relation.clone().unwrap_or_default())) {
                 continue;
             }
             let text = |column: usize| row.text(column).unwrap_or_default();
-            let waits = format!("session {pid} (user {}, {}) waits for {} on {}", text(3), text(4), text(1), text(2));
+            let (what, others) = match &relation {
+                Some(relation) => {
+                    (format!("{} on {relation}", text(1)), ", and whoever comes to the table after it waits as well")
+                }
+                // CREATE INDEX CONCURRENTLY and the like wait for every snapshot older than theirs.
+                None => ("the end of a transaction of this backup".to_owned(), ""),
+            };
+            let waits = format!("session {pid} (user {}, {}) waits for {what}", text(3), text(4));
             if duty.on_blocked_ddl == OnBlockedDdl::Abort {
                 return Err(Error::WaitedFor { waits });
             }
-            duty.notes.tell(format!(
-                "{waits} until this backup is made, and whoever comes to the table after it waits as well"
-            ));
+            duty.notes.tell(format!("{waits} until this backup is made{others}"));
         }
         Ok(())
     }
@@ -143,6 +151,8 @@ pub(super) struct Duty {
     pub(super) handed: mpsc::UnboundedReceiver<Work>,
     /// The tasks, where there are no workers.
     pub(super) alone: Option<std::sync::Arc<Dispatcher>>,
+    /// The workers' server processes.
+    pub(super) workers: Vec<i32>,
     pub(super) block_bytes: usize,
     pub(super) on_blocked_ddl: OnBlockedDdl,
     pub(super) notes: Notes,

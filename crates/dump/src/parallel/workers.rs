@@ -95,6 +95,7 @@ impl Crew {
         let mut running: Vec<CancelToken> = workers.iter().map(Connection::cancel_token).collect();
         running.push(leader.connection.cancel_token());
 
+        let pids = workers.iter().map(Connection::backend_pid).collect();
         let mut tasks = JoinSet::new();
         let (hand, handed) = mpsc::unbounded_channel();
         let alone = workers.is_empty().then(|| Arc::clone(&dispatcher));
@@ -104,7 +105,7 @@ impl Crew {
         }
         drop((hand, dispatcher));
         let (block_bytes, on_blocked_ddl) = (self.block_bytes, self.on_blocked_ddl);
-        tasks.spawn(leader.hold(Duty { handed, alone, block_bytes, on_blocked_ddl, notes }));
+        tasks.spawn(leader.hold(Duty { handed, alone, workers: pids, block_bytes, on_blocked_ddl, notes }));
 
         loop {
             let ended = tokio::select! {
