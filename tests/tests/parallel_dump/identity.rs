@@ -134,3 +134,18 @@ async fn large_objects_with_holes_and_odd_numbers() {
         drop(database);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_big_large_object_is_read_in_stretches_and_no_statement_waits_for_a_store() {
+    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let database = server.create_database("stretches");
+    database.psql("SELECT lo_from_bytea(1, '\\x01'), lo_from_bytea(2, decode(repeat('0123456789abcdef', 4000000), 'hex')), lo_create(3)");
+    let stream = start(&engine(&database.url(), 2, &[]).await).await.unwrap();
+    assert_eq!(stream.engine, "parallel");
+    let theirs = stock_text(&server, &database).await;
+    // Long enough for every session to have read as much as it may.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'";
+    assert_eq!(server.psql("postgres", waiting), "0");
+    assert_same(&text(17, &drain(stream).await.unwrap()).await, &theirs);
+}
