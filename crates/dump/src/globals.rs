@@ -62,8 +62,8 @@ impl PgDumpall<'_> {
                     warnings.push("role passwords are not in the globals: this role may not read pg_authid".to_owned());
                 }
                 Err(error @ Error::Interrupted) => return Err(error),
-                // Whatever it was, the run without passwords decides.
-                Err(error) => tracing::warn!(%error, "globals with passwords cannot be had"),
+                // Whatever it was, the run without passwords decides whether there is anything.
+                Err(error) => warnings.push(format!("role passwords are not in the globals: {error}")),
             }
         }
         if sql.is_none() {

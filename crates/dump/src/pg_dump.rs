@@ -76,7 +76,8 @@ impl PgDumpEngine {
         let mut connection = connect(&self.settings, &CancellationToken::new()).await?;
         let mut facts = ServerFacts::read(&mut connection).await?;
         facts.warnings = preflight(&mut connection, &self.options.selection, reading).await?.lines();
-        connection.close().await?;
+        // It may be the only one that this role may have.
+        connection.leave().await?;
         Ok(facts)
     }
 

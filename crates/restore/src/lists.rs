@@ -188,6 +188,8 @@ pub(crate) struct Routes<'a> {
     tables: HashMap<Named, i32>,
     /// Partitioned tables below which there is data that is not wanted.
     partial: HashSet<i32>,
+    /// All data of the archive is wanted.
+    everything: bool,
 }
 
 impl<'a> Routes<'a> {
@@ -198,19 +200,25 @@ impl<'a> Routes<'a> {
         let tables: HashMap<Named, i32> =
             entries.iter().filter(|entry| is_relation(entry)).map(|entry| (named(entry), entry.dump_id)).collect();
         let mut partial = HashSet::new();
+        let mut everything = true;
         for entry in entries.iter().filter(|entry| entry.holds_copy_text() && !wanted(entry.dump_id)) {
+            everything = false;
             let mut table = tables.get(&named(entry));
             while let Some(parent) = table.and_then(|table| parents.get(table)) {
                 partial.insert(*parent);
                 table = Some(parent);
             }
         }
-        Self { entries, position, parents, tables, partial }
+        Self { entries, position, parents, tables, partial, everything }
     }
 
     /// Schema and name of the table that the entry's rows are loaded into; `None` if the entry has no statement for that.
     pub(crate) fn target(&self, entry: &TocEntry) -> Option<Named> {
-        copy_target(entry)?;
+        let wished = copy_target(entry)?;
+        if self.everything {
+            // Nothing is missing. Old archives do not tell what is attached to what, either.
+            return Some(wished);
+        }
         Some(self.root(entry).map_or_else(|| named(entry), named))
     }
 
@@ -527,6 +535,13 @@ pub(crate) mod tests {
         assert_eq!(into(&["middle"]), (vec![2, 3, 4, 7, 8], vec![quoted("middle"), quoted("middle")]));
         // All that has rows: the root comes with them.
         assert_eq!(into(&["a", "b", "c"]), into(&["root"]));
+
+        // Archives of old versions do not tell what is attached to what; all of one goes where it says.
+        let old: Vec<TocEntry> = entries.iter().filter(|entry| entry.desc != "TABLE ATTACH").cloned().collect();
+        let routes = Routes::new(&old, |_| true);
+        let leaf = old.iter().find(|entry| entry.dump_id == 10).unwrap();
+        assert_eq!(routes.statement(leaf), copy("root").as_bytes());
+        assert_eq!(routes.target(leaf), Some(("public".into(), "root".into())));
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Prover<'_> {
             _ => Vec::new(),
         };
         let sql = copy_out(entry, condition);
-        Ok(Unit { name, sql, ranges, expected, rows_only: false, entry: Some(entry.dump_id) })
+        Ok(Unit { name, sql, ranges, expected, rows_only: false, entries: vec![entry.dump_id] })
     }
 
     async fn root(
@@ -145,7 +145,7 @@ impl Prover<'_> {
         let members = connection.query(&sql).await.doing("reading a partition tree")?;
         let mut expected = Tally::default();
         let mut columns: Option<Option<&[u8]>> = None;
-        let mut first = None;
+        let mut entries = Vec::new();
         let mut rows_only = false;
         for row in &members {
             let text = |column: usize| PgText(row.bytes(column).cloned().unwrap_or_default());
@@ -154,7 +154,7 @@ impl Prover<'_> {
             let list = copy_columns(entry);
             rows_only |= columns.is_some_and(|first| first != list);
             columns.get_or_insert(list);
-            first.get_or_insert(entry.dump_id);
+            entries.push(entry.dump_id);
         }
         let mut sql = b"COPY (SELECT ".to_vec();
         sql.extend(columns.flatten().unwrap_or(b"*"));
@@ -162,7 +162,7 @@ impl Prover<'_> {
         sql.extend(&root);
         sql.extend(b") TO STDOUT");
         let name = format!("{}.{}", schema.lossy(), name.lossy());
-        Ok(Unit { name, sql, ranges: Vec::new(), expected, rows_only, entry: first })
+        Ok(Unit { name, sql, ranges: Vec::new(), expected, rows_only, entries })
     }
 
     async fn tables(&self, units: &[Unit], report: &mut ProofReport) -> Result<()> {
@@ -220,8 +220,10 @@ impl Prover<'_> {
 
     /// Columns that differ: those whose text says all there is, and those that may only be written differently here.
     async fn columns(&self, unit: &Unit) -> Result<(Vec<String>, Vec<String>)> {
-        let Some(entry) = unit.entry.and_then(|id| self.toc.entry(id)) else { return Ok(Default::default()) };
-        let was = self.columns_in_archive(&self.with_the_same_target(entry)).await?;
+        let Some(entry) = unit.entries.first().and_then(|&id| self.toc.entry(id)) else {
+            return Ok(Default::default());
+        };
+        let was = self.columns_in_archive(&unit.entries).await?;
         let mut connection = self.settings.proof().await?;
         let hasher = ColumnHasher::new(self.loaded.key);
         let is = read(&mut connection, &unit.sql, hasher, ColumnHasher::update)
@@ -244,18 +246,6 @@ impl Prover<'_> {
             }
         }
         Ok((damaged, rendered))
-    }
-
-    /// The entries whose rows are in the table that this one's are in, in archive order.
-    fn with_the_same_target(&self, entry: &TocEntry) -> Vec<i32> {
-        let routes = self.routes();
-        let target = routes.target(entry);
-        let ids = self.loaded.tables.iter().map(|(dump_id, _)| *dump_id);
-        ids.filter(|id| {
-            *id == entry.dump_id
-                || target.is_some() && self.toc.entry(*id).is_some_and(|other| routes.target(other) == target)
-        })
-        .collect()
     }
 
     /// A tally per column of these entries together.

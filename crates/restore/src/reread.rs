@@ -33,8 +33,8 @@ pub(crate) struct Unit {
     pub(crate) expected: Tally,
     /// The columns' lists differ in the tree: only rows can be compared.
     pub(crate) rows_only: bool,
-    /// The entry, if it is a table of its own.
-    pub(crate) entry: Option<i32>,
+    /// The entries whose rows it holds.
+    pub(crate) entries: Vec<i32>,
 }
 
 /// What is in the database now, or why it cannot be read.

@@ -55,6 +55,7 @@ fn peaks(mut program: Child) -> Peaks {
     }
     let run = Run::of(&program.wait_with_output().unwrap());
     assert_eq!(run.code, Some(0), "{run}");
+    assert!(peaks.program > 0 && peaks.child > 0, "nothing was seen: {peaks:?}");
     peaks
 }
 

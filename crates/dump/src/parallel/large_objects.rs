@@ -9,8 +9,8 @@ use crate::{Error, Result};
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Bytes of a page: a quarter of a block, PostgreSQL's LOBLKSIZE, for blocks of 8 KiB.
 pub(super) const PAGE_BYTES: u64 = 2048;
-/// Bytes of a hole that are written before somebody takes them.
-const ZEROS_AT_ONCE: u64 = 4 << 20;
+/// Bytes that are written before somebody takes them: a few pages may stand for terabytes of holes.
+const WRITTEN_AT_ONCE: u64 = 4 << 20;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What one statement reads.
@@ -112,21 +112,27 @@ impl<'o> PageReader<'o> {
             self.buffer.advance(HEADER.len());
             self.header = true;
         }
+        let mut room = WRITTEN_AT_ONCE;
         loop {
             if let Some((page, hole)) = self.pending.take() {
-                let zeros = hole.min(ZEROS_AT_ONCE);
+                let zeros = hole.min(room);
                 for _ in 0..zeros / ZEROS.len() as u64 {
                     writer.large_object_slice(&ZEROS)?;
                 }
                 writer.large_object_slice(&ZEROS[..(zeros % ZEROS.len() as u64) as usize])?;
+                room -= zeros;
                 if zeros < hole {
                     self.pending = Some((page, hole - zeros));
                     return Ok(true);
                 }
                 writer.large_object_slice(&page.data)?;
+                room = room.saturating_sub(page.data.len() as u64);
             }
             let Some(page) = self.row()? else { return Ok(false) };
             self.begin_page(page, writer)?;
+            if room == 0 {
+                return Ok(true);
+            }
         }
     }
 
@@ -312,6 +318,31 @@ mod tests {
             ];
             assert_eq!(found, expected.map(|(oid, content)| (oid, content.to_vec())));
         }
+    }
+
+    #[test]
+    fn a_few_pages_with_holes_between_them_are_handed_over_bit_by_bit() {
+        let mut entry = synthetic_entry(7, "BLOBS", "BLOBS");
+        entry.has_data = true;
+        let mut writer = BlockWriter::stretch(1 << 20, [&entry], true);
+        let mut reader = PageReader::new(&[3], PAGE_BYTES);
+        // A byte in every mebibyte: 100 pages, 100 MiB.
+        let pages: Vec<(u32, u32, &[u8])> = (0..100).map(|number| (3, number * 512, b"x".as_slice())).collect();
+        reader.push(&copy(&pages));
+        let mut all = 0;
+        loop {
+            let goes_on = reader.advance(&mut writer).unwrap();
+            let mut taken = 0;
+            while let Some(block) = writer.take() {
+                taken += block.bytes.len() as u64;
+            }
+            assert!(taken <= WRITTEN_AT_ONCE + (2 << 20), "{taken}");
+            all += taken;
+            if !goes_on {
+                break;
+            }
+        }
+        assert!(all >= 98 << 20, "{all}");
     }
 
     #[test]

@@ -181,6 +181,10 @@ impl ParallelEngine {
         let survey = match lock_all(&mut leader, &toc).await {
             Ok(survey) => survey,
             Err(Setback::Unsuited(why)) => return self.go_on(opening, leader, outcome, &why, cancel).await,
+            // Whoever waits does so for that child.
+            Err(Setback::Queued(why)) if is_last && self.on_blocked_ddl == OnBlockedDdl::Abort => {
+                return Err(Setback::Failed(Error::WaitedFor { waits: why }));
+            }
             Err(Setback::Queued(why)) if is_last => return self.go_on(opening, leader, outcome, &why, cancel).await,
             Err(setback) => return Err(setback),
         };
