@@ -64,7 +64,8 @@ impl Drop for UnderWay {
 
 fn is_for_want_of_connections(error: &Error) -> bool {
     match error {
-        Error::Child(error) => error.is_for_want_of_connections(),
+        // Who asks has had a session there a moment ago: what has changed since are the places.
+        Error::Child(error) => error.is_for_want_of_connections() || error.is_no_connection_without_a_reason(),
         error => error.sqlstate() == Some("53300"),
     }
 }

@@ -49,6 +49,8 @@ pub enum ChildFailure {
     Other,
 }
 
+/// What `pg_dumpall` says, and nothing else, when it gets no connection.
+const NO_CONNECTION: &str = "could not connect to database";
 /// What a server says that has no connection left to give.
 const WANT_OF_CONNECTIONS: &[&str] = &["remaining connection slots", "too many clients", "too many connections"];
 
@@ -235,6 +237,12 @@ impl ChildError {
     pub(crate) fn is_for_want_of_connections(&self) -> bool {
         self.failure == ChildFailure::ServerExhausted
             && self.log.iter().any(|line| WANT_OF_CONNECTIONS.iter().any(|part| line.contains(part)))
+    }
+
+    /// Whether it could not connect and does not say why: `pg_dumpall` keeps the server's reason to itself for the database
+    /// that it is told to begin with (main in pg_dumpall.c).
+    pub(crate) fn is_no_connection_without_a_reason(&self) -> bool {
+        self.log.iter().any(|line| line.contains(NO_CONNECTION))
     }
 
     /// What the caller can do about it, in the crate's terms.

@@ -91,8 +91,13 @@ pub(crate) async fn drain(mut stream: DumpStream) -> Result<Dumped, Error> {
     let (mut bytes, mut segments, mut notes) = (Vec::new(), 0, Vec::new());
     while let Some(mut segment) = stream.segments.recv().await {
         segments += 1;
+        let mut first = true;
         while let Some(block) = segment.blocks.recv().await {
-            bytes.extend_from_slice(&block?.bytes);
+            let block = block?;
+            // What is read alone later begins at a row.
+            assert!(!first || block.segments.is_empty() || block.row_aligned(), "a stretch begins inside a row");
+            first = false;
+            bytes.extend_from_slice(&block.bytes);
         }
     }
     while let Some(note) = stream.notes.recv().await {

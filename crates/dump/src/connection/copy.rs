@@ -94,7 +94,14 @@ impl<'c> CopyOut<'c> {
 
     /// Something else than data.
     async fn take_answer(&mut self) -> Result<()> {
-        match self.connection.wire.next().await? {
+        // A notice is passed over, and what follows it looked at anew: it may be a CopyData of a gigabyte.
+        let Some(message) = self.connection.wire.next_buffered()? else {
+            if self.connection.wire.inbox.first() != Some(&COPY_DATA_TAG) {
+                self.connection.wire.fill().await?;
+            }
+            return Ok(());
+        };
+        match message {
             Message::CopyDone => {}
             // A notice came before it.
             Message::CopyData(body) => self.piece.extend_from_slice(body.data()),
