@@ -1,7 +1,6 @@
 //! gzip members (RFC 1952).
 //!
-//! libdeflate makes them: a block is there as a whole, which is what it is for, and at the same level it is faster than zlib and
-//! stores less. What comes from a store may be anybody's, and is read by a decoder in Rust.
+//! libdeflate makes them: a block is there as a whole, which is what it is for, and it stores less than zlib at the same level. What comes from a store may be anybody's, and is read by a decoder in Rust.
 
 use std::io::{BufReader, Read};
 

@@ -1,6 +1,6 @@
 //! What comes back is what was there, by the server's own word.
 
-use pgkeep_restore::{Method, Target};
+use pgkeep_restore::{Method, RestoreRequest, Target};
 use pgkeep_testkit::{PostgresServer, contents, dump_text, large_objects, nasty, saas, schema_text};
 
 use crate::bench::{Bench, Doomed, assert_same, beside, request, settings};
@@ -161,6 +161,35 @@ async fn an_owner_without_power_restores_what_is_his() {
     assert_same(&before, &dump_text(server, &source));
     assert_eq!(report.large_objects, 50);
     assert_eq!(settings(&url).database(), source.name());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_with_few_connections_restores_by_fewer_jobs() {
+    let server = PostgresServer::shared(17);
+    let owner = pgkeep_testkit::unique("few");
+    server.psql("postgres", &format!("CREATE ROLE {owner} LOGIN CREATEDB PASSWORD 'secret'"));
+    let source = server.create_database_with("few", &format!("OWNER {owner}"));
+    let url = server.url_as(&owner, "secret", &source);
+    server.psql(
+        &source,
+        &format!(
+            "SET ROLE {owner}; CREATE SCHEMA app; \
+             CREATE TABLE app.first AS SELECT g AS id, lo_from_bytea(0, 'x') AS doc FROM generate_series(1, 50) g; \
+             CREATE TABLE app.second AS SELECT g AS id, md5(g::text) AS note FROM generate_series(1, 5000) g"
+        ),
+    );
+    let bench = Bench::new().await;
+    let backup = bench.backup(&url).await;
+    let before = dump_text(server, &source);
+    for (limit, jobs) in [(5, 1), (7, 2)] {
+        server.psql("postgres", &format!("ALTER ROLE {owner} CONNECTION LIMIT {limit}"));
+        let wanted = RestoreRequest { jobs: 4, ..request(&backup, Target::Live) };
+        let report = bench.restore(&url, &wanted).await.unwrap();
+        assert!(report.proof.differences.is_empty() && report.proof.unprovable.is_empty(), "{:?}", report.proof);
+        assert_same(&before, &dump_text(server, &source));
+        let told = format!("{jobs} of 4 jobs");
+        assert!(bench.ear.lines().iter().any(|line| line.contains(&told)), "{:?}", bench.ear.lines());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,6 @@ mod measure;
 mod one_table;
 mod plan;
 mod plot;
-mod relay;
 mod report;
 mod restores;
 mod site;

@@ -1,19 +1,19 @@
 //! How much is fetched to get one small table out of a backup in the bucket.
 
 use pgkeep_core::Meta;
+use pgkeep_testkit::CountingRelay;
 
 use crate::Outcome;
 use crate::databases::Database;
 use crate::figures::{Fetch, OneTable};
 use crate::measure::{Contender, Needs, Stored, once};
 use crate::plan::Plan;
-use crate::relay::Relay;
 use crate::site::{BUCKET, Site};
 
 /// Of the newest backup in the bucket, which is ours; by way of a relay that counts.
 pub(crate) fn fetch(plan: &Plan, site: &Site, database: Database) -> Outcome<OneTable> {
     let table = database.small_table();
-    let relay = Relay::to(&site.gateway())?;
+    let relay = CountingRelay::to(&site.gateway());
     let pgkeep = site.pgkeep(&site.in_bucket_through(relay.address()));
     let jobs = plan.jobs;
     let ways = [

@@ -67,13 +67,8 @@ impl Batch<'_> {
                 self.fill().await?;
                 continue;
             }
-            // A notice is passed over, and what follows it looked at anew: it may be a CopyData of a gigabyte.
-            let Some(message) = self.connection.wire.next_buffered()? else {
-                if self.connection.wire.inbox.first() != Some(&COPY_DATA_TAG) {
-                    self.fill().await?;
-                }
-                continue;
-            };
+            // A notice was passed over, and data follow it.
+            let Some(message) = self.connection.wire.next_unless_data().await? else { continue };
             match message {
                 Message::CopyOutResponse(_) => {
                     self.copied = 0;

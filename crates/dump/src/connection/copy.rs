@@ -94,13 +94,8 @@ impl<'c> CopyOut<'c> {
 
     /// Something else than data.
     async fn take_answer(&mut self) -> Result<()> {
-        // A notice is passed over, and what follows it looked at anew: it may be a CopyData of a gigabyte.
-        let Some(message) = self.connection.wire.next_buffered()? else {
-            if self.connection.wire.inbox.first() != Some(&COPY_DATA_TAG) {
-                self.connection.wire.fill().await?;
-            }
-            return Ok(());
-        };
+        // A notice was passed over, and data follow it.
+        let Some(message) = self.connection.wire.next_unless_data().await? else { return Ok(()) };
         match message {
             Message::CopyDone => {}
             // A notice came before it.

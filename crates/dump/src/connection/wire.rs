@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use fallible_iterator::FallibleIterator;
-use postgres_protocol::message::backend::{ErrorFields, Message};
+use postgres_protocol::message::backend::{COPY_DATA_TAG, ErrorFields, Message};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -233,6 +233,20 @@ impl Wire {
         loop {
             if let Some(message) = self.next_buffered()? {
                 return Ok(message);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next message that is an answer; `None` if data of a COPY come next and not all of their message is there: it may have a
+    /// gigabyte, and is taken out of the inbox in pieces. Safe to drop.
+    pub(super) async fn next_unless_data(&mut self) -> Result<Option<Message>> {
+        loop {
+            if let Some(message) = self.next_buffered()? {
+                return Ok(Some(message));
+            }
+            if self.inbox.first() == Some(&COPY_DATA_TAG) {
+                return Ok(None);
             }
             self.fill().await?;
         }
