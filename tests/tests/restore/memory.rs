@@ -75,6 +75,7 @@ fn a_value_of_500_mb_of_text_passes_in_parts() {
     for (what, peak) in peaks {
         assert!(peak <= ALLOWED_KIB, "{what}: {peak} KiB");
     }
-    // While pg_dump waits for its end its libpq takes in the first row: once as it comes, once as it is handed over (POSTGRES A20).
+    // The end of its table of contents leaves pg_dump's buffer with its first row, which libpq takes in as a whole: once as it comes,
+    // once as it is handed over (POSTGRES A20).
     assert!(made.child <= ALLOWED_KIB + 2 * TEXT_KIB, "pg_dump: {} KiB", made.child);
 }
