@@ -60,6 +60,8 @@ impl ChildFailure {
     pub(crate) fn of(text: &str) -> Self {
         const RULES: &[(&[&str], ChildFailure)] = &[
             (&["row-level security policy"], ChildFailure::RowSecurity),
+            // The session that holds the snapshot is gone.
+            (&["SET TRANSACTION SNAPSHOT"], ChildFailure::ServerGone),
             (&["conflict with recovery"], ChildFailure::StandbyConflict),
             (&["due to lock timeout", "could not obtain lock on"], ChildFailure::LockTimeout),
             (&["statement timeout", "LOCK TABLE"], ChildFailure::LockTimeout),
@@ -376,6 +378,11 @@ mod tests {
                 "pg_dump: error: query failed: ERROR:  could not open relation with OID 16385\n\
                  pg_dump: detail: Query was: EXECUTE getColumnACLs('16385')",
                 ChildFailure::Vanished,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  snapshot \"0000000A-00000007-1\" does not exist\n\
+                 pg_dump: detail: Query was: SET TRANSACTION SNAPSHOT '0000000A-00000007-1'",
+                ChildFailure::ServerGone,
             ),
             ("pg_dump: error: could not write to output file: No space left on device", ChildFailure::DiskFull),
             ("pg_dump: error: no matching tables were found", ChildFailure::NothingSelected),

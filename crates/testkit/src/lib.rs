@@ -11,6 +11,7 @@
 //!   and [`FaultyTools`] makes a `pg_dump` that dies, dawdles or warns.
 //! - [`SchedulerHost`] is a host of its own with PostgreSQL, cron daemons and pgkeep's programs.
 //! - [`Aws`] is CloudWatch and SNS, [`MailServer`] a mail server, [`Receiver`] takes webhooks and pings: all on loopback.
+//! - [`hold_against_document`] keeps a table of docs/RELIABILITY.md and what a suite found the same.
 //! - [`FaultyStorage`] fails the n-th call of an operation; [`CountingRelay`] counts the bytes between client and server.
 //!
 //! Everything panics with a message where it cannot do what it says: a test that cannot run must fail.
@@ -23,6 +24,7 @@ mod ceph;
 mod container;
 mod counting_relay;
 mod database;
+mod document;
 mod faulty_storage;
 mod faulty_tools;
 mod moto;
@@ -37,6 +39,7 @@ mod services;
 pub use ceph::Ceph;
 pub use counting_relay::CountingRelay;
 pub use database::ScratchDatabase;
+pub use document::hold_against_document;
 pub use faulty_storage::{FaultyStorage, Operation};
 pub use faulty_tools::{Fault, FaultyTools};
 pub use moto::Moto;

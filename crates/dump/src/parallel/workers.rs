@@ -151,9 +151,20 @@ impl Crew {
             connection.set_client_encoding(encoding).await?;
         }
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        // Fails on any other server than the leader's.
-        connection.execute(format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot))).await?;
+        // Fails on any other server than the leader's, and when the leader is no longer there.
+        connection
+            .execute(format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
+            .await
+            .map_err(without_snapshot)?;
         Ok(connection)
+    }
+}
+
+/// What it means that a snapshot cannot be taken over: `undefined_object` since PostgreSQL 16, `invalid_parameter_value` before.
+fn without_snapshot(error: Error) -> Error {
+    match error.sqlstate() {
+        Some("42704" | "22023") => Error::Changed { what: "the session that holds its snapshot was lost".to_owned() },
+        _ => error,
     }
 }
 
