@@ -49,6 +49,7 @@ fn meta(number: usize) -> Meta {
         tool_version: text("pgkeep bench"),
         engine: text("pg_dump"),
         snapshot_time: begun,
+        snapshot: None,
         wal_position: None,
         database: DatabaseMeta {
             name: text("app"),

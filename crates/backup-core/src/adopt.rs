@@ -128,6 +128,7 @@ impl Keeper {
             tool_version: self.tool_version.clone(),
             engine: "adopted".to_owned(),
             snapshot_time: begun,
+            snapshot: None,
             wal_position: None,
             database,
             selection: Vec::new(),

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use chrono::{DateTime, Utc};
+use pgkeep_dump::SnapshotFacts;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
@@ -52,6 +54,9 @@ pub struct Meta {
     pub engine: String,
     /// The snapshot's time by the server's clock: the data is as of then.
     pub snapshot_time: DateTime<Utc>,
+    /// Transactions that are in it for certain; `None` in backups of earlier versions and adopted ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotFacts>,
     /// WAL position when the dump began.
     pub wal_position: Option<String>,
     /// The database.

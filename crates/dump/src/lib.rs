@@ -29,6 +29,7 @@ mod private;
 mod selection;
 mod session;
 mod settings;
+mod snapshot;
 mod tools;
 #[cfg(test)]
 mod toys;
@@ -52,4 +53,5 @@ pub use private::PrivateFolder;
 pub use selection::{Notice, Selection};
 pub use session::SessionSettings;
 pub use settings::ConnectSettings;
+pub use snapshot::{SnapshotFacts, Transactions};
 pub use tools::{ClientTools, Tool};

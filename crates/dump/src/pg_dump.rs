@@ -21,10 +21,11 @@ use crate::dumps::{Dumps, UnderWay};
 use crate::engine::joined;
 use crate::facts::{NOW, database_encoding, server_time};
 use crate::globals::PgDumpall;
+use crate::snapshot::timeline;
 use crate::{
     ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
     GlobalsPasswords, LargeObjectReading, PrivateFacts, PrivateFolder, Result, Selection, ServerFacts, SessionSettings,
-    StreamSegment, Tool, preflight,
+    SnapshotFacts, StreamSegment, Tool, preflight,
 };
 use pump::{Archive, Pump, PumpError};
 
@@ -116,8 +117,12 @@ impl Dump for PgDumpEngine {
         let tools = ClientTools::choose(&self.installed, server.major)?;
         let (command, private) = self.command(tools, &server)?;
         let child = Child::spawn(command, Tool::PgDump, private)?;
-        let outcome =
-            DumpOutcome { pg_dump_version: tools.version.clone(), snapshot_time: server.clock, warnings: Vec::new() };
+        let outcome = DumpOutcome {
+            pg_dump_version: tools.version.clone(),
+            snapshot_time: server.clock,
+            snapshot: server.snapshot,
+            warnings: Vec::new(),
+        };
         stream(child, self.options.block_bytes, outcome, self.dumps.begin(), cancel).await
     }
 
@@ -134,12 +139,16 @@ pub(crate) struct Server {
     pub(crate) major: u32,
     encoding: String,
     clock: DateTime<Utc>,
+    /// What was visible then, if it was [asked](Self::ask).
+    snapshot: Option<SnapshotFacts>,
 }
 
 impl Server {
     async fn ask(settings: &ConnectSettings, cancel: &CancellationToken) -> Result<Self> {
         let mut connection = connect(settings, cancel).await?;
-        let server = Self::of(&mut connection).await?;
+        let mut server = Self::of(&mut connection).await?;
+        let timeline = timeline(&mut connection).await?;
+        server.snapshot = Some(SnapshotFacts::read(&mut connection, timeline).await?);
         // Where a role may have one connection only, the child takes its place.
         connection.leave().await?;
         Ok(server)
@@ -150,7 +159,7 @@ impl Server {
         let encoding = database_encoding(connection).await?;
         let row = connection.query_one(format!("SELECT {NOW}")).await?;
         let clock = server_time(&row, 0)?;
-        Ok(Self { settings: connection.resolved().clone(), major: major(connection), encoding, clock })
+        Ok(Self { settings: connection.resolved().clone(), major: major(connection), encoding, clock, snapshot: None })
     }
 }
 

@@ -223,6 +223,7 @@ impl Dump for FakeDump {
                 Ok(DumpOutcome {
                     pg_dump_version: "pg_dump (PostgreSQL) 17.11".into(),
                     snapshot_time: time(),
+                    snapshot: None,
                     warnings,
                 })
             };
