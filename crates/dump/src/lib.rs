@@ -12,12 +12,17 @@
 
 mod child;
 mod connection;
+mod dumpable;
 mod dumps;
 mod engine;
 mod error;
 mod facts;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod globals;
+mod memory;
 mod messages;
 mod options;
 mod parallel;
@@ -35,14 +40,16 @@ mod tools;
 mod toys;
 
 pub use connection::{
-    CancelToken, Connection, CopyIn, CopyOut, Row, TransactionStatus, quote_identifier, quote_identifier_bytes,
-    quote_literal, quote_literal_bytes,
+    BinaryValue, CancelToken, Connection, CopyIn, CopyOut, Format, Row, TransactionStatus, quote_identifier,
+    quote_identifier_bytes, quote_literal, quote_literal_bytes,
 };
+pub use dumpable::{DumpableRelation, dumpable_relations};
 pub use engine::{Dump, DumpOptions, DumpOutcome, DumpStream, StreamSegment};
 pub use error::{Error, ErrorKind, Result, ServerError};
 pub use facts::{PrivateFacts, ServerFacts, SourceIdentity};
 pub use failure::{ChildError, ChildFailure};
 pub use globals::{Globals, GlobalsPasswords, globals_warnings};
+pub use memory::toc_limit;
 pub use parallel::{OnBlockedDdl, ParallelEngine};
 pub use pg_dump::{PgDumpEngine, schema_toc};
 pub use pg_restore::{

@@ -217,7 +217,18 @@ async fn start_session(
     encryption: Encryption,
 ) -> Result<Connection> {
     let (transport, channel) = open(settings, host, address, encryption).await?;
-    let mut wire = Wire::new(transport, host.label());
+    begin_session(Wire::new(transport, host.label()), &channel, settings, host, address, session).await
+}
+
+/// A session over a transport that is open.
+pub(super) async fn begin_session(
+    mut wire: Wire,
+    channel: &Channel,
+    settings: &ConnectSettings,
+    host: &Host,
+    address: Option<IpAddr>,
+    session: SessionSettings,
+) -> Result<Connection> {
     let options = settings.startup_options(session);
     let parameters = [
         ("user", settings.user.as_str()),
@@ -228,7 +239,7 @@ async fn start_session(
     frontend::startup_message(parameters, &mut wire.outbox)
         .map_err(|_| Error::setting("string", "holds a NUL character"))?;
     wire.flush().await?;
-    authenticate(&mut wire, settings, host, &channel).await?;
+    authenticate(&mut wire, settings, host, channel).await?;
     wire.trust();
     let mut key = (0, 0);
     loop {
