@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::mark::Mark;
 use crate::{
     BackupClass, BackupId, Destination, Error, Keep, Keeper, Meta, Proof, ProofKind, ProofOutcome, Result,
-    SourceRecord, objects,
+    SourceRecord, objects, self_digest,
 };
 
 /// Metas and proofs read at once from one store.
@@ -59,6 +59,27 @@ pub struct Unreadable {
     pub key: String,
     /// Why.
     pub reason: String,
+    /// The format version of a meta that was written by a newer version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer_format: Option<u32>,
+}
+
+impl Unreadable {
+    /// Whether it is the meta of an archive with this name: whole, without extension, or, if `whole` is false, its beginning.
+    fn is_meta_of(&self, name: &str, whole: bool) -> bool {
+        let Some(archive) = self.key.strip_suffix(".meta") else { return false };
+        let archive = archive.rsplit('/').next().unwrap_or(archive);
+        let stem = archive.split('.').next().unwrap_or(archive);
+        if whole { stem == name } else { !name.is_empty() && stem.starts_with(name) }
+    }
+
+    fn error(&self) -> Error {
+        let object = format!("{} at {}", self.key, self.destination);
+        match self.newer_format {
+            Some(found) => Error::NewerFormat { object, found, supported: crate::FORMAT_VERSION },
+            None => Error::Meta { object, reason: self.reason.clone() },
+        }
+    }
 }
 
 /// One backup and its copies.
@@ -246,14 +267,21 @@ impl Catalog {
         if let Some(entry) = self.entries.iter().find(|entry| entry.meta.id.as_str() == stem) {
             return Ok(entry);
         }
+        // A backup whose only meta can't be read is damaged, and not missing.
+        if let Some(damaged) = self.unreadable.iter().find(|unreadable| unreadable.is_meta_of(stem, true)) {
+            return Err(damaged.error());
+        }
         let close: Vec<_> = self.entries.iter().filter(|entry| entry.meta.id.as_str().starts_with(stem)).collect();
-        match close.as_slice() {
-            [only] if !stem.is_empty() => Ok(only),
-            [] => Err(not_found(text.to_owned(), self.entries.iter().map(name))),
-            several => Err(Error::Ambiguous {
-                wanted: text.to_owned(),
-                candidates: several.iter().take(10).map(|entry| name(entry)).collect(),
-            }),
+        let damaged = self.unreadable.iter().find(|unreadable| unreadable.is_meta_of(stem, false));
+        match (close.as_slice(), damaged) {
+            ([only], None) if !stem.is_empty() => Ok(only),
+            ([], Some(damaged)) => Err(damaged.error()),
+            ([], None) => Err(not_found(text.to_owned(), self.entries.iter().map(name))),
+            (several, damaged) => {
+                let damaged = damaged.map(|damaged| format!("{} (unreadable)", damaged.key));
+                let candidates = several.iter().map(|entry| name(entry)).take(10).chain(damaged).collect();
+                Err(Error::Ambiguous { wanted: text.to_owned(), candidates })
+            }
         }
     }
 }
@@ -313,6 +341,7 @@ fn merge(
                     destination: destination.name.clone(),
                     key: format!("{}.meta", found.copy.key),
                     reason: "another backup of the same name lies elsewhere".to_owned(),
+                    newer_format: None,
                 });
             }
             Some(entry) => {
@@ -380,14 +409,15 @@ impl Listing {
             destination: destination.name.clone(),
             key: key.to_owned(),
             reason,
+            newer_format: None,
         };
         let mut listing = Self { source: None, found: Vec::new(), unreadable: Vec::new(), adoptable: Vec::new() };
         if objects.iter().any(|object| object.key.as_str() == "source.json")
             && let Some(json) = objects::get(storage, &Key::new("source.json")?).await?
         {
-            match serde_json::from_slice(&json) {
+            match self_digest::read(&json) {
                 Ok(record) => listing.source = Some(record),
-                Err(error) => listing.unreadable.push(unreadable("source.json", error.to_string())),
+                Err(error) => listing.unreadable.push(unreadable("source.json", error)),
             }
         }
         let by_key: HashMap<&str, &ObjectInfo> = objects.iter().map(|object| (object.key.as_str(), object)).collect();
@@ -407,9 +437,9 @@ impl Listing {
         let mut proofs_of: HashMap<String, Vec<Proof>> = HashMap::new();
         let mut reads = read_many(storage, proofs);
         while let Some((archive, key, json)) = reads.next().await {
-            match json?.map(|json| serde_json::from_slice::<Proof>(&json)) {
+            match json?.map(|json| self_digest::read(&json)) {
                 Some(Ok(proof)) => proofs_of.entry(archive.to_owned()).or_default().push(proof),
-                Some(Err(error)) => listing.unreadable.push(unreadable(key.as_str(), error.to_string())),
+                Some(Err(error)) => listing.unreadable.push(unreadable(key.as_str(), error)),
                 None => {}
             }
         }
@@ -447,7 +477,17 @@ impl Listing {
                         proofs: proofs_of.remove(archive).unwrap_or_default(),
                     });
                 }
-                Err(error) => listing.unreadable.push(unreadable(key.as_str(), describe(&error))),
+                Err(error) => listing.unreadable.push(match error {
+                    Error::Meta { reason, .. } => unreadable(key.as_str(), reason),
+                    Error::NewerFormat { found, supported, .. } => Unreadable {
+                        newer_format: Some(found),
+                        ..unreadable(
+                            key.as_str(),
+                            format!("it has format version {found}; this version of pgkeep reads up to {supported}"),
+                        )
+                    },
+                    error => unreadable(key.as_str(), describe(&error)),
+                }),
             }
         }
         let unpublished: BTreeSet<&str> =
@@ -619,15 +659,15 @@ mod tests {
     #[tokio::test]
     async fn another_sources_backups_are_listed_but_never_the_latest() {
         let keeper = keeper(vec![memory("bucket", true, 1)], at(100));
-        let foreign = Meta { source: "other".to_owned(), ..meta(BackupClass::Daily, at(24), b"archive") };
-        store(&keeper.destinations[0], &foreign, b"archive").await;
-        store(&keeper.destinations[0], &meta(BackupClass::Daily, at(0), b"archive"), b"archive").await;
         let identity = pgkeep_dump::SourceIdentity {
             system_identifier: Some("1".to_owned()),
             database: "app".to_owned(),
             server: "db:5432".to_owned(),
         };
         keeper.claim_source(&identity, None, false).await.expect("claimed");
+        let foreign = Meta { source: "other".to_owned(), ..meta(BackupClass::Daily, at(24), b"archive") };
+        store(&keeper.destinations[0], &foreign, b"archive").await;
+        store(&keeper.destinations[0], &meta(BackupClass::Daily, at(0), b"archive"), b"archive").await;
         let catalog = Catalog::load(&keeper).await.expect("loaded");
         assert_eq!(catalog.entries.len(), 2);
         assert_eq!(catalog.pick(&Pick::Latest { class: None }).expect("own").meta.date, at(0));
@@ -676,5 +716,33 @@ mod tests {
         let catalog = Catalog::load(&keeper).await.expect("loaded");
         assert!(catalog.entries.is_empty());
         assert_eq!(catalog.unreadable.len(), 2);
+        let by_name = |name: &str| catalog.pick(&Pick::Name(name.to_owned())).expect_err("no backup is readable");
+        assert!(matches!(by_name("daily_20251019"), Error::Meta { .. }));
+        assert!(matches!(by_name("daily/daily_20251020_030001.dump"), Error::NewerFormat { found: 99, .. }));
+        assert!(matches!(by_name("daily_20251021"), Error::NotFound { .. }));
+        assert!(matches!(by_name(""), Error::NotFound { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_meta_makes_its_backup_neither_missing_nor_another_one() {
+        let keeper = keeper(vec![memory("bucket", true, 1), memory("local", false, 0)], at(100));
+        let (bucket, local) = (&keeper.destinations[0], &keeper.destinations[1]);
+        let (one, two) = (meta(BackupClass::Daily, at(0), b"one"), meta(BackupClass::Daily, at(1), b"two"));
+        store(bucket, &one, b"one").await;
+        let key = store(bucket, &two, b"two").await;
+        let flipped = String::from_utf8(two.to_json().expect("serialises")).expect("UTF-8").replace("17.1", "17.3");
+        let json = Bytes::from(flipped);
+        bucket.storage.put(&Key::new(format!("{key}.meta")).expect("valid"), json).await.expect("stored");
+        let pick = async |name: &str| {
+            Ok::<_, Error>(Catalog::load(&keeper).await?.pick(&Pick::Name(name.to_owned()))?.meta.id.clone())
+        };
+        assert_eq!(pick(one.id.as_str()).await.expect("whole"), one.id);
+        for name in [two.id.as_str(), "daily_20251017_04"] {
+            assert!(matches!(pick(name).await, Err(Error::Meta { .. })), "{name}");
+        }
+        // Short for either, and only one can be read: that one is not taken for the other.
+        assert!(matches!(pick("daily_20251017").await, Err(Error::Ambiguous { .. })));
+        store(local, &two, b"two").await;
+        assert_eq!(pick(two.id.as_str()).await.expect("whole elsewhere"), two.id);
     }
 }

@@ -43,6 +43,7 @@ mod run;
 pub mod schedule;
 mod sealed;
 mod sealing;
+mod self_digest;
 mod sequencer;
 mod source;
 mod status;

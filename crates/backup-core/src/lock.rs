@@ -24,6 +24,9 @@ use crate::{Destination, Error, Keeper, Result, objects};
 const LEASE: Duration = Duration::from_mins(5);
 /// Epochs that are left for people to look at.
 const EPOCHS_KEPT: usize = 3;
+/// No epoch comes to this number, and no lease to this length: what says so is not ours.
+const EPOCH_LIMIT: u64 = 1 << 50;
+const LEASE_LIMIT: u64 = 7 * 24 * 3600;
 
 /// How a lock is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +92,9 @@ impl Epochs {
             .into_iter()
             .filter_map(|object| {
                 let number = object.key.name().strip_prefix("lock-")?.parse().ok()?;
-                Some((number, DateTime::from_timestamp_millis(object.modified_ms)?))
+                // Anything else of a like name is somebody else's.
+                let ours = number < EPOCH_LIMIT && Self::key(number).is_ok_and(|key| key == object.key);
+                ours.then(|| Some((number, DateTime::from_timestamp_millis(object.modified_ms)?)))?
             })
             .collect();
         epochs.sort_unstable();
@@ -102,7 +107,7 @@ impl Epochs {
             let Some((number, written)) = self.list().await?.pop() else { return Ok(None) };
             // Cleared away between listing and reading: there is a newer one.
             let Some(json) = objects::get(self.storage.as_ref(), &Self::key(number)?).await? else { continue };
-            let epoch = serde_json::from_slice(&json).unwrap_or_else(|_| Epoch {
+            let epoch = self_digest::read(&json).unwrap_or_else(|_| Epoch {
                 holder: "an unreadable lock".to_owned(),
                 purpose: "unknown".to_owned(),
                 lease_seconds: LEASE.as_secs(),
@@ -125,7 +130,7 @@ impl Epochs {
 
     /// Creates an epoch; `false` if somebody else has it, or a newer one.
     async fn create(&self, number: u64, epoch: &Epoch) -> Result<bool> {
-        let json = Bytes::from(serde_json::to_vec(epoch).map_err(|error| Error::Task(error.to_string()))?);
+        let json = self_digest::write(epoch)?;
         let (storage, key) = (self.storage.as_ref(), Self::key(number)?);
         if storage.create(&key, json.clone()).await.map_err(objects::at(storage))? == Created::Exists {
             // A create whose answer was lost and that was sent again finds its own epoch.
@@ -149,7 +154,7 @@ impl Epochs {
     async fn inspect(&self) -> Result<Option<LockInfo>> {
         Ok(self.newest().await?.map(|(number, written, epoch)| LockInfo {
             epoch: number,
-            expires: written + TimeDelta::seconds(epoch.lease_seconds as i64),
+            expires: written + TimeDelta::seconds(epoch.lease_seconds.min(LEASE_LIMIT) as i64),
             holder: epoch.holder,
             purpose: epoch.purpose,
             released: epoch.released,
@@ -442,6 +447,46 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(100)).await;
         lock.release().await.expect("released");
         second.await.expect("no panic").expect("taken").release().await.expect("released");
+    }
+
+    #[tokio::test]
+    async fn what_is_called_almost_like_an_epoch_is_none() {
+        let storage = memory();
+        let one = keeper(&storage, "one");
+        for name in ["lock-7", "lock-+0000009", "lock-18446744073709551615", "lock-1125899906842624", "lock-x", "lock-"]
+        {
+            let key = Key::new(format!(".pgkeep/{name}")).expect("valid");
+            objects::put(storage.as_ref(), &key, Bytes::from_static(b"{}")).await.expect("stored");
+        }
+        let lock = Lock::acquire(&one, &options(LEASE)).await.expect("free");
+        assert_eq!(lock.held[0].number.load(Ordering::SeqCst), 1);
+        lock.release().await.expect("released");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_epoch_is_respected_for_one_lease_and_an_absurd_one_for_no_longer_than_a_week() {
+        let storage = memory();
+        let one = keeper(&storage, "one");
+        let put = async |number: u64, json: Bytes| {
+            objects::put(storage.as_ref(), &Epochs::key(number).expect("valid"), json).await.expect("stored");
+        };
+        let info = async || Lock::inspect(&one).await.expect("listed").remove(0);
+        let epoch = Epoch {
+            holder: "two".to_owned(),
+            purpose: "test".to_owned(),
+            lease_seconds: u64::MAX,
+            released: false,
+            token: String::new(),
+        };
+        put(1, self_digest::write(&epoch).expect("serialises")).await;
+        let absurd = info().await;
+        assert!(absurd.expires < Utc::now() + TimeDelta::days(8), "{absurd:?}");
+        let released = self_digest::write(&Epoch { released: true, ..epoch }).expect("serialises");
+        let flipped = String::from_utf8(released.to_vec()).expect("UTF-8").replace("two", "tvo");
+        put(2, Bytes::from(flipped)).await;
+        let damaged = info().await;
+        assert_eq!((damaged.holder.as_str(), damaged.released), ("an unreadable lock", false));
+        assert!(matches!(Lock::acquire(&one, &options(LEASE)).await, Err(Error::Locked { .. })));
     }
 
     #[tokio::test]

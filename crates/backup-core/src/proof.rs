@@ -1,11 +1,10 @@
 //! Proofs: what was verified of a backup, when, with what outcome.
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use pgkeep_storage::{Created, Key};
 use serde::{Deserialize, Serialize};
 
-use crate::{CatalogEntry, Error, Keeper, Meta, Result, objects};
+use crate::{CatalogEntry, Error, Keeper, Meta, Result, objects, self_digest};
 
 /// How a backup was verified, least thorough first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,7 +78,7 @@ impl Keeper {
     /// Stores a proof beside every copy of the backup. An error only if no destination took it; others are warnings.
     pub async fn store_proof(&self, entry: &CatalogEntry, proof: &Proof) -> Result<()> {
         let told = proof.stored_beside(&entry.meta);
-        let json = Bytes::from(serde_json::to_vec_pretty(&told).map_err(|error| Error::Task(error.to_string()))?);
+        let json = self_digest::write(&told)?;
         let mut taken = 0;
         let mut failure = None;
         for copy in &entry.copies {

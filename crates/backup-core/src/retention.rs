@@ -71,6 +71,8 @@ pub enum Reason {
     Future,
     /// No rule for its class.
     NoRule,
+    /// A proof of it can't be read, which may have said anything.
+    Doubtful,
     /// Older than its class's days.
     Expired,
     /// More than the class's `at_most`.
@@ -87,6 +89,7 @@ impl std::fmt::Display for Reason {
             Self::NewestPart => f.write_str("the newest good backup of a part"),
             Self::Future => f.write_str("dated in the future"),
             Self::NoRule => f.write_str("no rule for its class"),
+            Self::Doubtful => f.write_str("one of its proofs can't be read"),
             Self::Expired => f.write_str("expired"),
             Self::Excess => f.write_str("more than the class keeps"),
         }
@@ -164,6 +167,17 @@ impl RetentionPlan {
             }
         };
         Self { decisions: backups.iter().map(decide).collect() }
+    }
+
+    /// Keeps what is not known well enough to be removed.
+    pub(crate) fn keep_doubtful(&mut self, doubtful: impl Fn(&BackupId) -> bool) {
+        for decision in self.decisions.iter_mut().filter(|decision| doubtful(&decision.id)) {
+            if !decision.keep {
+                decision.reasons.clear();
+            }
+            decision.keep = true;
+            decision.reasons.push(Reason::Doubtful);
+        }
     }
 
     /// The backups to remove.
