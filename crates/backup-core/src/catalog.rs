@@ -125,7 +125,12 @@ impl CatalogEntry {
 
     /// Whether a verification of the copy at the destination of this name found damage, and none as thorough has found it good since.
     fn found_bad(&self, destination: &str) -> bool {
-        let mut here = self.proofs.iter().filter(|proof| proof.destination == destination);
+        let here = || self.proofs.iter().filter(|proof| proof.destination == destination);
+        let compared = here().find(|proof| proof.kind == ProofKind::Source);
+        if compared.is_some_and(|proof| proof.outcome == ProofOutcome::Bad) {
+            return true;
+        }
+        let mut here = here().filter(|proof| proof.kind != ProofKind::Source);
         let mut overruled_to = None;
         here.any(|proof| match proof.outcome {
             ProofOutcome::Good => {
@@ -623,6 +628,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let storage = pgkeep_storage::DiskStorage::open(folder.path().canonicalize().expect("a path")).expect("opened");
         let local = Destination { storage: Arc::new(storage), ..memory("local", false, 0) };
+
+        // That rows were never dumped no reading of what is stored can tell, and comparing them proves nothing stored.
+        keeper.store_proof(&entry, &proof(ProofKind::Source, ProofOutcome::Bad, 33)).await.expect("stored");
+        keeper.store_proof(&entry, &proof(ProofKind::Restore, ProofOutcome::Good, 34)).await.expect("stored");
+        assert_eq!(newest().await.meta.date, at(0));
+        keeper.store_proof(&entry, &proof(ProofKind::Source, ProofOutcome::Good, 35)).await.expect("stored");
+        assert_eq!(newest().await.meta.date, at(24));
+        keeper.store_proof(&entry, &proof(ProofKind::Stored, ProofOutcome::Bad, 36)).await.expect("stored");
+        keeper.store_proof(&entry, &proof(ProofKind::Source, ProofOutcome::Good, 37)).await.expect("stored");
+        assert_eq!(newest().await.meta.date, at(0));
         let keeper = keeper(vec![memory("bucket", true, 1), local], at(100));
         for destination in &keeper.destinations {
             store(destination, &meta(BackupClass::Daily, at(0), b"archive"), b"archive").await;

@@ -10,6 +10,9 @@ use crate::{CatalogEntry, Error, Keeper, Meta, Result, objects, self_digest};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofKind {
+    /// Its meta compared with the database it was made of. It says nothing of what is stored, and no other kind says whether all was
+    /// dumped: it is no less thorough than they are, but another thing, and comes first only because something must.
+    Source,
     /// Present, size and the store's own checksum.
     Quick,
     /// Every stored byte read, digest compared.
@@ -24,6 +27,7 @@ impl ProofKind {
     /// The word in file names and on screens.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Source => "source",
             Self::Quick => "quick",
             Self::Stored => "stored",
             Self::Deep => "deep",

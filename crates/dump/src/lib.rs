@@ -60,5 +60,5 @@ pub use private::PrivateFolder;
 pub use selection::{Notice, Selection};
 pub use session::SessionSettings;
 pub use settings::ConnectSettings;
-pub use snapshot::{SnapshotFacts, Transactions};
+pub use snapshot::{SnapshotFacts, Transactions, server_timeline};
 pub use tools::{ClientTools, Tool};

@@ -21,7 +21,7 @@ use crate::dumps::{Dumps, UnderWay};
 use crate::engine::joined;
 use crate::facts::{NOW, database_encoding, server_time};
 use crate::globals::PgDumpall;
-use crate::snapshot::timeline;
+use crate::snapshot::server_timeline;
 use crate::{
     ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
     GlobalsPasswords, LargeObjectReading, PrivateFacts, PrivateFolder, Result, Selection, ServerFacts, SessionSettings,
@@ -147,7 +147,7 @@ impl Server {
     async fn ask(settings: &ConnectSettings, cancel: &CancellationToken) -> Result<Self> {
         let mut connection = connect(settings, cancel).await?;
         let mut server = Self::of(&mut connection).await?;
-        let timeline = timeline(&mut connection).await?;
+        let timeline = server_timeline(&mut connection).await?;
         server.snapshot = Some(SnapshotFacts::read(&mut connection, timeline).await?);
         // Where a role may have one connection only, the child takes its place.
         connection.leave().await?;

@@ -27,7 +27,7 @@ pub struct Transactions {
 
 impl SnapshotFacts {
     /// Reads the snapshot of a session's open transaction, or of this very moment where there is none.
-    pub(crate) async fn read(connection: &mut Connection, timeline: Option<u32>) -> Result<Self> {
+    pub async fn read(connection: &mut Connection, timeline: Option<u32>) -> Result<Self> {
         let row = connection.query_one("SELECT pg_catalog.txid_current_snapshot()").await?;
         Ok(Self { transactions: row.text(0).unwrap_or_default(), timeline })
     }
@@ -50,8 +50,8 @@ impl Transactions {
     }
 }
 
-/// The timeline a server is on. Outside a transaction, for not every server tells.
-pub(crate) async fn timeline(connection: &mut Connection) -> Result<Option<u32>> {
+/// The timeline a server is on; `None` where it does not tell, which would end an open transaction.
+pub async fn server_timeline(connection: &mut Connection) -> Result<Option<u32>> {
     let ask = async {
         let standby = connection.query_one("SELECT pg_catalog.pg_is_in_recovery()").await?.is_true(0);
         let sql = if standby {

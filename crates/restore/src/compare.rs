@@ -129,6 +129,7 @@ impl Restorer {
                 connect: self.settings.clone(),
                 encoding: toc.encoding(),
                 lc_monetary: Some(meta.database.lc_monetary.clone()),
+                snapshot: None,
             },
             jobs: options.jobs.max(1),
             tools: &self.tools,

@@ -190,6 +190,7 @@ impl Fill<'_> {
             .map(|entry| qualified(entry.namespace.as_ref(), &entry.tag))
             .collect()
     }
+            snapshot: None,
 
     fn weigh(&mut self, outcome: PassOutcome, stage: &'static str) -> Result<()> {
         let force = self.plan.request.force;

@@ -8,15 +8,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use pgkeep_archive::{Decoder, Event, PgText, Toc, TocEntry, copy_columns};
-use pgkeep_core::{BackupSource, Tally};
-use pgkeep_dump::{ClientTools, Connection, Row, quote_literal_bytes};
+use pgkeep_core::{BackupSource, RowHasher, Tally};
+use pgkeep_dump::{ClientTools, Connection, Row, quote_literal_bytes, toc_limit};
 use tokio_util::sync::CancellationToken;
 
 use crate::columns::{ColumnHasher, canonical, column_names, differing};
 use crate::error::Doing;
 use crate::lists::{Lists, Named, Routes};
 use crate::load::{Loaded, table_name};
-use crate::reread::{self, Unit, Unread, read, reread};
+use crate::reread::{self, Unit, Unread, nobody, read, reread};
 use crate::sessions::{DataSettings, qualified};
 use crate::{Difference, Error, ProofReport, Result};
 
@@ -166,7 +166,7 @@ impl Prover<'_> {
     }
 
     async fn tables(&self, units: &[Unit], report: &mut ProofReport) -> Result<()> {
-        let found = reread(&self.settings, self.jobs, self.loaded.key, units).await?;
+        let found = reread::<RowHasher>(&self.settings, self.jobs, self.loaded.key, units, &nobody()).await?;
         for (unit, found) in units.iter().zip(found) {
             match found {
                 Ok(tally) => self.weigh(unit, tally, report).await?,
@@ -300,7 +300,7 @@ fn copy_out(entry: &TocEntry, condition: Option<&[u8]>) -> Vec<u8> {
 }
 
 /// Type and whether it is an enum, by column.
-async fn types(
+pub(crate) async fn types(
     connection: &mut Connection,
     table: &[u8],
 ) -> std::result::Result<HashMap<String, (String, bool)>, pgkeep_dump::Error> {

@@ -164,6 +164,7 @@ impl Prover<'_> {
             owners: self.owners,
             grants: self.grants,
             whole: self.source.meta.as_ref().is_none_or(|meta| meta.selection.is_empty()),
+            place: "the restored database",
         };
         let findings = schema_proof::compare(self.toc, &restored, rules);
         report.schema_items = findings.items;

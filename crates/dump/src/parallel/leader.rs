@@ -11,7 +11,7 @@ use super::statements::{COPYING, Locking, lock};
 use super::survey::Table;
 use super::{Dispatcher, Notes, OnBlockedDdl, Setback};
 use crate::facts::{NOW, server_time};
-use crate::snapshot::timeline;
+use crate::snapshot::server_timeline;
 use crate::{ConnectSettings, Connection, Error, Result, SessionSettings, SnapshotFacts, TransactionStatus};
 
 /// Tables that are locked by one statement.
@@ -39,7 +39,7 @@ impl Leader {
         connection.execute(COPYING).await?;
         let row = connection.query_one(format!("SELECT {NOW}")).await?;
         let clock = server_time(&row, 0)?;
-        let timeline = timeline(&mut connection).await?;
+        let timeline = server_timeline(&mut connection).await?;
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let row = connection.query_one("SELECT pg_catalog.pg_export_snapshot()").await?;
         let snapshot = row.text(0).unwrap_or_default();
