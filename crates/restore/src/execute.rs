@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use crate::database::{self, Properties};
 use crate::error::{Doing, one_line};
 use crate::fill::{Fill, Filled};
+use crate::half_made::{self, TablesNote};
 use crate::journal::{self, Act, Construction, Note};
 use crate::kept::Recovery;
 use crate::lists::Lists;
@@ -251,6 +252,8 @@ impl<'a> Run<'a> {
 
     async fn fill(&mut self, name: &str, lists: &Lists) -> Result<Filled> {
         let jobs = self.affordable_jobs().await?;
+        let note = (self.plan.method == Method::Tables).then(|| self.note(Act::Tables, None, None));
+        let note = note.map(|note| TablesNote { restorer: self.restorer, note, key: &mut self.note });
         let fill = Fill {
             restorer: self.restorer,
             plan: self.plan,
@@ -260,6 +263,7 @@ impl<'a> Run<'a> {
             times: &mut self.times,
             warnings: &mut self.warnings,
             made: &mut self.made,
+            note,
         };
         // Large, and polled through several layers.
         self.restorer.unless_cancelled(Box::pin(fill.run())).await
@@ -424,6 +428,7 @@ impl<'a> Run<'a> {
     /// Tables are added to the database.
     async fn tables(&mut self) -> Result<RestoreReport> {
         let plan = self.plan;
+        self.clear_the_way().await?;
         let lists = tables::lists_for_existing(plan, &self.connect).await?;
         let filled = self.fill(&plan.database, &lists).await;
         match filled {
@@ -431,12 +436,33 @@ impl<'a> Run<'a> {
             Err(error) => {
                 let made = std::mem::take(&mut self.made);
                 let left = tables::take_back(plan, &self.connect, made).await;
+                if left.is_empty() {
+                    journal::clear(self.restorer.journal.as_deref(), self.note.take().as_ref()).await;
+                }
                 for line in left {
                     self.warn(line);
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Drops what a run that was cut off left of the same tables, as the plan says, if it is still what it was.
+    async fn clear_the_way(&mut self) -> Result<()> {
+        let plan = self.plan;
+        half_made::end_orphans(&self.connect).await?;
+        let way = self.restorer.in_the_way(&self.connect, &plan.toc, &plan.lists, plan.rows()).await?;
+        if !way.blockers.is_empty() {
+            return Err(Error::Changed(way.blockers.join("; ")));
+        }
+        if !way.half_made.keys().all(|name| plan.half_made.contains(name)) {
+            return Err(Error::Changed(format!(
+                "there is more in the way than was planned with: {}",
+                way.words.join(", ")
+            )));
+        }
+        let left = tables::take_back(plan, &self.connect, Made::These(way.half_made)).await;
+        if left.is_empty() { Ok(()) } else { Err(Error::Changed(left.join("; "))) }
     }
 
     fn note(&self, act: Act, new_oid: Option<u32>, snapshot: Option<String>) -> Note {
@@ -450,6 +476,7 @@ impl<'a> Run<'a> {
             new_oid,
             kept_as: self.plan.kept_as.clone(),
             snapshot,
+            tables: Vec::new(),
         }
     }
 

@@ -9,12 +9,13 @@ use pgkeep_core::Meta;
 use pgkeep_dump::ClientTools;
 
 use crate::draft::Draft;
+use crate::half_made::InTheWay;
 use crate::lists::{Lists, TableLists};
 use crate::names::{self, Role};
 use crate::needs::{Needs, beyond};
 use crate::plan::{BackupFacts, Disk, Method, RestorePlan};
 use crate::survey::{TargetFacts, free_bytes, survey};
-use crate::{Error, RestoreRequest, Restorer, Result, Target, in_place, roles, tables};
+use crate::{Error, RestoreRequest, Restorer, Result, Target, in_place, roles};
 
 impl Restorer {
     /// What [`Self::execute`] would do. Connects and reads, changes nothing.
@@ -42,12 +43,11 @@ impl Restorer {
         };
         let method = draft.method();
         draft.look_at_target(&target, method);
+        let mut way = InTheWay::default();
         if method == Method::Tables {
-            for relation in tables::existing(&facts.connect, &tables::own(&toc, &lists)).await? {
-                draft.blockers.push(format!(
-                    "{relation} exists in {target}: rename or drop it first, or restore it beside with --target-db NAME"
-                ));
-            }
+            let rows = rows_of(request, &lists.lists.data);
+            way = self.in_the_way(&facts.connect.with_database(&target), &toc, &lists, rows).await?;
+            draft.blockers.append(&mut way.blockers);
         }
         if method == Method::InPlace && facts.database.is_some() {
             draft.look_at_others(&target, &in_place::of_others(&facts.connect).await?);
@@ -90,7 +90,7 @@ impl Restorer {
             tables: request.tables.clone(),
             built_as: builds.then(|| names::derived(&target, Role::New, &stamp)),
             kept_as: (method == Method::Swap).then(|| names::derived(&target, Role::Before, &stamp)),
-            dropped: dropped(method, &target),
+            dropped: dropped(method, &target).into_iter().chain(way.words).collect(),
             sessions: match method {
                 Method::Swap | Method::InPlace => {
                     facts.database.as_ref().map(|database| database.sessions.clone()).unwrap_or_default()
@@ -113,6 +113,7 @@ impl Restorer {
             toc,
             lists,
             facts,
+            half_made: way.half_made.into_keys().collect(),
         }
         .with_disk_warning())
     }
@@ -212,6 +213,12 @@ fn backup_facts(request: &RestoreRequest, toc: &Toc, now: DateTime<Utc>) -> Back
         rows: Some(meta.entries.iter().map(|entry| entry.rows).sum()),
         large_objects: Some(meta.large_objects.count),
     }
+}
+
+/// How many rows the backup has in these entries, where it says so.
+pub(crate) fn rows_of(request: &RestoreRequest, data: &[i32]) -> Option<u64> {
+    let meta = request.source.meta.as_ref()?;
+    Some(meta.entries.iter().filter(|entry| data.contains(&entry.dump_id)).map(|entry| entry.rows).sum())
 }
 
 /// Bytes the result will take, about.

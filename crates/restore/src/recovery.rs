@@ -6,6 +6,7 @@ use pgkeep_dump::{ConnectSettings, Connection, quote_literal};
 use pgkeep_storage::Key;
 
 use crate::error::{Doing, one_line};
+use crate::half_made;
 use crate::journal::{self, Act, Construction, Note};
 use crate::kept::{KeptDatabase, Leftover, Recovery, RecoveryAction};
 use crate::names::{self, Role};
@@ -82,10 +83,21 @@ impl Restorer {
             found.push((leftover, None));
         }
         let server = connection.resolved().server();
-        let (notes, warnings) = journal::read(self.journal.as_deref(), &server, live).await;
+        let (notes, mut warnings) = journal::read(self.journal.as_deref(), &server, live).await;
         let live_oid = database::oid(connection, live).await.doing("reading the databases' OIDs")?;
         for (key, note) in notes {
-            found.push((tell(&note, live_oid), Some(key)));
+            let left = match note.act {
+                Act::Tables if live_oid.is_some() => half_made::remaining(&pinned(connection, live), &note).await,
+                _ => Ok(Vec::new()),
+            };
+            match left {
+                Ok(left) => {
+                    let left: Vec<String> = left.into_iter().map(|(one, _)| one.to_string()).collect();
+                    found.push((tell(&note, live_oid, &left), Some(key)));
+                }
+                // It stands in nobody's way, and is told another time.
+                Err(error) => warnings.push(one_line(&error)),
+            }
         }
         found.sort_by_key(|(leftover, _)| leftover.begun);
         Ok((found, warnings))
@@ -192,8 +204,8 @@ async fn derived(connection: &mut Connection, live: &str, role: Role) -> Result<
     Ok(all.filter(|(name, _)| names::stamp_of(name, live, role).is_some()).collect())
 }
 
-/// What a note means, by the OID that the live name has now.
-fn tell(note: &Note, live_oid: Option<u32>) -> Leftover {
+/// What a note means, by the OID that the live name has now, and by what is `left` of tables that were added.
+fn tell(note: &Note, live_oid: Option<u32>, left: &[String]) -> Leftover {
     let kept = note.kept_as.as_deref().map_or_else(String::new, |kept| format!("; the one before is kept as {kept}"));
     let (action, story) = match note.act {
         Act::InPlace => (
@@ -206,6 +218,23 @@ fn tell(note: &Note, live_oid: Option<u32>) -> Leftover {
                     || "; restore a backup again".to_owned(),
                     |snapshot| format!("; restore again, or go back with the snapshot {snapshot}")
                 )
+            ),
+        ),
+        Act::Tables if left.is_empty() => (
+            RecoveryAction::Note,
+            format!(
+                "a restore of tables from {} into {} was cut off: nothing of it is left",
+                note.backup, note.database
+            ),
+        ),
+        Act::Tables => (
+            RecoveryAction::Warn,
+            format!(
+                "a restore of tables from {} into {} was cut off: {} may not be complete; restore the same again, which \
+                 replaces what is half made, or drop or rename it",
+                note.backup,
+                note.database,
+                left.join(", ")
             ),
         ),
         Act::Swap | Act::Rollback if note.new_oid.is_some() && live_oid == note.new_oid => (
@@ -238,27 +267,25 @@ mod tests {
     use super::*;
 
     fn note(act: Act) -> Note {
-        Note {
-            act,
-            server: "h:5432".into(),
-            database: "app".into(),
-            begun: chrono::DateTime::from_timestamp(0, 0).unwrap(),
-            backup: "daily_x".into(),
-            live_oid: Some(1),
-            new_oid: Some(2),
-            kept_as: Some("app_before_x".into()),
-            snapshot: Some("pre-restore_x".into()),
-        }
+        Note { act, ..journal::tests::note() }
     }
 
     #[test]
     fn oids_tell_whether_an_exchange_was_done() {
-        let done = tell(&note(Act::Swap), Some(2));
+        let done = tell(&note(Act::Swap), Some(2), &[]);
         assert_eq!(done.action, RecoveryAction::Note);
         assert!(done.story.contains("it is done; the one before is kept as app_before_x"), "{}", done.story);
-        assert!(tell(&note(Act::Swap), Some(1)).story.contains("nothing changed"));
-        let in_place = tell(&note(Act::InPlace), Some(1));
+        assert!(tell(&note(Act::Swap), Some(1), &[]).story.contains("nothing changed"));
+        let in_place = tell(&note(Act::InPlace), Some(1), &[]);
         assert_eq!(in_place.action, RecoveryAction::Warn);
         assert!(in_place.story.contains("go back with the snapshot pre-restore_x"));
+    }
+
+    #[test]
+    fn what_is_left_of_tables_is_told_until_it_is_gone() {
+        let left = tell(&note(Act::Tables), Some(1), &["table public.a".to_owned()]);
+        assert_eq!(left.action, RecoveryAction::Warn);
+        assert!(left.story.contains("table public.a may not be complete"), "{}", left.story);
+        assert_eq!(tell(&note(Act::Tables), Some(1), &[]).action, RecoveryAction::Note);
     }
 }

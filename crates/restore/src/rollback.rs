@@ -100,6 +100,7 @@ impl Restorer {
             new_oid: Some(plan.kept.oid),
             kept_as: plan.live_oid.map(|_| plan.kept_as.clone()),
             snapshot: None,
+            tables: Vec::new(),
         };
         let key = journal::write(self.journal.as_deref(), &note, &mut warnings).await;
         let outcome = exchange.run(&settings, &*self.observer).await;

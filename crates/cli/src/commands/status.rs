@@ -113,7 +113,7 @@ async fn server(context: &Context) -> (Server, Vec<Problem>) {
                 let advice = if leftover.action == RecoveryAction::Drop {
                     "the next restore clears it up"
                 } else {
-                    "restore again, or go back: pgkeep list --type pre-restore"
+                    "restore the same again, or go back: pgkeep list --type pre-restore"
                 };
                 problems.push(Problem::new(Severity::Warning, ProblemKind::Leftover, leftover.story, advice));
             }
