@@ -12,6 +12,8 @@
 //! own lanes of `COPY … FROM STDIN` in one pass over the archive, then everything else by list, `ANALYZE`, proof,
 //! settings and grants, swap.
 
+mod against_source;
+mod ages;
 mod allowance;
 mod analyze;
 mod columns;
@@ -55,14 +57,20 @@ mod standstill;
 mod survey;
 mod swap;
 mod table_load;
+mod source_objects;
+mod source_report;
+mod source_sequences;
+mod source_tables;
 mod tables;
 
 pub use compare::{CompareOptions, Comparison};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{AmcheckReport, ExtensionState, Inspection};
 pub use kept::{KeptDatabase, Leftover, Recovery, RecoveryAction, RollbackPlan, RollbackReport};
+pub use against_source::SourceOptions;
 pub use plan::{BackupFacts, Disk, ExtensionFact, Method, RestorePlan, SessionFact};
 pub use report::{Difference, ProofReport, RestoreReport, StageTimes};
 pub use request::{RestoreRequest, Snapshot, TableName, Target};
 pub use restorer::Restorer;
 pub use scratch::Scratch;
+pub use source_report::{LargeObjectsComparison, SourceComparison, SourceState, TableComparison};
