@@ -18,6 +18,9 @@ mod fingerprint;
 #[cfg(test)]
 mod fixture;
 mod frames;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identities;
 mod inventory;
 mod keeper;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Destination, Error, Keeper, Result, objects};
+use crate::{Destination, Error, Keeper, Result, objects, self_digest};
 
 /// The lease that [`LockOptions::new`] sets.
 const LEASE: Duration = Duration::from_mins(5);
@@ -160,6 +160,16 @@ impl Epochs {
             released: epoch.released,
         }))
     }
+}
+
+/// Whether an epoch can be read; written again, it is the same.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn can_be_read(json: &[u8]) -> bool {
+    let Ok(epoch) = self_digest::read::<Epoch>(json) else { return false };
+    let token = |json: &Bytes| self_digest::read::<Epoch>(json).ok().map(|again| (again.token, again.lease_seconds));
+    let again = self_digest::write(&epoch).ok().and_then(|json| token(&json));
+    assert_eq!(again, Some((epoch.token, epoch.lease_seconds)), "it is written as it was read");
+    true
 }
 
 /// One store's lock while it is held.

@@ -15,8 +15,10 @@ use crate::{BackupClass, BackupId, EncryptionMeta, Error, FingerprintKey, Result
 /// The format version this library writes, and the highest it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// More than any frame has: bounds what a damaged meta can make us allocate.
-pub(crate) const LARGEST_FRAME: u64 = 1 << 30;
+/// More than any frame has, stored or plain: several are held at once, and a meta may be damaged or anybody's.
+pub(crate) const LARGEST_FRAME: u64 = 64 << 20;
+/// More than any globals or sealed part of a meta decompress to, for the same reason.
+pub(crate) const LARGEST_OBJECT: u64 = 256 << 20;
 
 /// A backup's metadata. Its presence is the backup's existence (law 1); it is never changed once written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{GlobalArgs, OutputFormat};
 use crate::commands::{self, Done};
@@ -25,12 +26,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Runs `program` with `arguments` (without the program's name).
 pub fn run(program: Program, arguments: impl IntoIterator<Item = OsString>, surroundings: Surroundings) -> ExitCode {
     let begun = Utc::now();
+    leave_no_core();
     let arguments: Vec<_> = arguments.into_iter().collect();
     let exit = match Invocation::parse(program, &arguments) {
         Ok(invocation) => command(invocation, surroundings, begun),
         Err(error) => not_understood(program, &arguments, &error, begun),
     };
     ExitCode::from(exit.code())
+}
+
+/// Memory holds passwords and keys, and a core file would hold both: neither this process nor its children leave one.
+fn leave_no_core() {
+    let limit = getrlimit(Resource::Core);
+    // What can't be set stays as it was; it is no reason not to make a backup.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
 }
 
 /// Help and version go to stdout and are fine; the rest is wrong usage.

@@ -25,7 +25,7 @@ use crate::snapshot::server_timeline;
 use crate::{
     ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
     GlobalsPasswords, LargeObjectReading, PrivateFacts, PrivateFolder, Result, Selection, ServerFacts, SessionSettings,
-    SnapshotFacts, StreamSegment, Tool, preflight,
+    SnapshotFacts, StreamSegment, Tool, preflight, toc_limit,
 };
 use pump::{Archive, Pump, PumpError};
 
@@ -209,7 +209,7 @@ async fn stream(
     cancel: CancellationToken,
 ) -> Result<DumpStream> {
     let stdout = child.stdout()?.into_owned_fd().map(File::from).map_err(|source| Error::io(READING, source))?;
-    let archive = Archive { stdout, decoder: Decoder::new(), toc: None };
+    let archive = Archive { stdout, decoder: Decoder::new().with_toc_limit(toc_limit()), toc: None };
     stream_on(child, archive, block_bytes, outcome, under_way, cancel).await
 }
 

@@ -23,6 +23,9 @@ mod draft;
 mod error;
 mod execute;
 mod fill;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod half_made;
 mod in_place;
 mod inspect;
@@ -53,21 +56,21 @@ mod schema_proof;
 mod scratch;
 mod sessions;
 mod settings;
-mod standstill;
-mod survey;
-mod swap;
-mod table_load;
 mod source_objects;
 mod source_report;
 mod source_sequences;
 mod source_tables;
+mod standstill;
+mod survey;
+mod swap;
+mod table_load;
 mod tables;
 
+pub use against_source::SourceOptions;
 pub use compare::{CompareOptions, Comparison};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{AmcheckReport, ExtensionState, Inspection};
 pub use kept::{KeptDatabase, Leftover, Recovery, RecoveryAction, RollbackPlan, RollbackReport};
-pub use against_source::SourceOptions;
 pub use plan::{BackupFacts, Disk, ExtensionFact, Method, RestorePlan, SessionFact};
 pub use report::{Difference, ProofReport, RestoreReport, StageTimes};
 pub use request::{RestoreRequest, Snapshot, TableName, Target};

@@ -251,7 +251,7 @@ impl Prover<'_> {
     /// A tally per column of these entries together.
     async fn columns_in_archive(&self, ids: &[i32]) -> Result<Vec<Tally>> {
         let mut archive = self.source.open_entries(ids, 1).await?;
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new().with_toc_limit(toc_limit());
         let mut hasher = ColumnHasher::new(self.loaded.key);
         while let Some(bytes) = archive.next().await? {
             decoder.push(&bytes);
@@ -285,7 +285,7 @@ async fn conditions(
 }
 
 /// pg_dump's own statement: the same rows in the same text.
-fn copy_out(entry: &TocEntry, condition: Option<&[u8]>) -> Vec<u8> {
+pub(crate) fn copy_out(entry: &TocEntry, condition: Option<&[u8]>) -> Vec<u8> {
     let table = qualified(entry.namespace.as_ref(), &entry.tag);
     let columns = copy_columns(entry);
     match condition {

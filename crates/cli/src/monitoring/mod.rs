@@ -9,6 +9,8 @@
 
 mod aftermath;
 mod channels;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod record;
 mod standing;
 mod story;

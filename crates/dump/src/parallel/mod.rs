@@ -10,6 +10,8 @@
 //! they were in the snapshot, or [`PgDumpEngine`] where there can be none beside the leader.
 
 mod copying;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod large_objects;
 mod leader;
 mod ranges;

@@ -4,6 +4,8 @@ mod authentication;
 mod children;
 mod conninfo;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod parameters;
 #[cfg(test)]
 mod tests;
