@@ -5,6 +5,7 @@
 //! and is counted apart. A table that only grew since is proven so, and a range that was never dumped is found
 //! even where everybody writes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -366,8 +367,13 @@ impl Comparing<'_> {
         let rules = Rules { same_writer: true, owners: true, grants: true, whole: true, place: "the source now" };
         let findings = schema_proof::compare(self.toc, &now, rules);
         comparison.schema_items = findings.items;
-        comparison.changes.extend(findings.differences);
-        comparison.changes.extend(findings.renderings);
+        // What was said of relations and large objects themselves is not said again.
+        let said: HashSet<String> =
+            comparison.damage.iter().chain(&comparison.changes).map(|said| said.subject.to_uppercase()).collect();
+        let news = findings.differences.into_iter().chain(findings.renderings);
+        let news =
+            news.filter(|found| !found.subject.starts_with("BLOB") && !said.contains(&found.subject.to_uppercase()));
+        comparison.changes.extend(news);
         Ok(())
     }
 

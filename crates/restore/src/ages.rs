@@ -60,17 +60,19 @@ impl Ages {
     /// The same in SQL, as `0`, `1`, `2`; `xmin` is the column.
     pub(crate) fn sql(&self, xmin: &str) -> String {
         let Transactions { all_ended_below, none_from, running } = &self.then;
-        let back = format!("(({} - {xmin}::pg_catalog.text::pg_catalog.int8) & {})", self.next as u32, NUMBERS - 1);
+        // The difference of two ages is one of numbers, and no text is made of each row's.
+        let back = format!(
+            "(({} + pg_catalog.age({xmin})::pg_catalog.int8 - pg_catalog.age('3'::pg_catalog.xid)) & {})",
+            i64::from(self.next as u32) - 3,
+            NUMBERS - 1
+        );
         let old = format!("WHEN {back} > {} THEN 0", self.next - all_ended_below);
         if all_ended_below == none_from {
             return format!("CASE {old} ELSE 2 END");
         }
-        let running: Vec<String> = running.iter().map(|number| (number % NUMBERS).to_string()).collect();
-        let running = if running.is_empty() {
-            String::new()
-        } else {
-            format!(" WHEN {xmin}::pg_catalog.text::pg_catalog.int8 IN ({}) THEN 2", running.join(", "))
-        };
+        let running: Vec<String> = running.iter().map(|number| (self.next - number).to_string()).collect();
+        let running =
+            if running.is_empty() { String::new() } else { format!(" WHEN {back} IN ({}) THEN 2", running.join(", ")) };
         format!("CASE {old} WHEN {back} <= {} THEN 2{running} ELSE 1 END", self.next - none_from)
     }
 }
@@ -178,7 +180,7 @@ mod tests {
         let told = [3, 729, 730, 731, 735, 739, 740, 999].map(|xmin| ages.of(xmin));
         let (old, between, new) = (Age::Old, Age::Between, Age::New);
         assert_eq!(told, [old, old, new, between, new, between, new, new]);
-        assert!(ages.sql("xmin").contains("IN (730, 735) THEN 2 ELSE 1"));
+        assert!(ages.sql("xmin").contains("IN (270, 265) THEN 2 ELSE 1"));
     }
 
     #[test]
@@ -189,7 +191,7 @@ mod tests {
         assert_eq!(told, [Age::Old, Age::New, Age::New, Age::New, Age::New]);
         assert_eq!(
             ages.sql("x"),
-            "CASE WHEN ((10 - x::pg_catalog.text::pg_catalog.int8) & 4294967295) > 15 THEN 0 ELSE 2 END"
+            "CASE WHEN ((7 + pg_catalog.age(x)::pg_catalog.int8 - pg_catalog.age('3'::pg_catalog.xid)) & 4294967295) > 15 THEN 0 ELSE 2 END"
         );
     }
 
