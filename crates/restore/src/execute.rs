@@ -53,17 +53,24 @@ impl Restorer {
         let Run { maintenance, connect, note, .. } = run;
         unlock(maintenance, &plan.database).await;
         if outcome.is_ok() {
-            self.close_notes(&connect.server(), &plan.database, note).await;
+            self.close_notes(plan.method, &connect, note).await;
         }
         outcome
     }
 
-    /// The restore has succeeded: neither its note nor an earlier one about a half-filled database means anything now.
-    /// Its own goes last, and with it the last thing this restore does.
-    async fn close_notes(&self, server: &str, database: &str, own: Option<Key>) {
+    /// The restore has succeeded: neither its note nor an earlier one about a half-filled database, or about tables of which
+    /// nothing is left, means anything now. Its own goes last, and with it the last thing this restore does.
+    async fn close_notes(&self, method: Method, connect: &ConnectSettings, own: Option<Key>) {
         let storage = self.journal.as_deref();
-        for (key, note) in journal::read(storage, server, database).await.0 {
-            if note.act == Act::InPlace && Some(&key) != own.as_ref() {
+        for (key, note) in journal::read(storage, &connect.server(), connect.database()).await.0 {
+            let done = match note.act {
+                _ if Some(&key) == own.as_ref() => false,
+                // Tables that are added make no half-filled database whole.
+                Act::InPlace => method != Method::Tables,
+                Act::Tables => half_made::remaining(connect, &note).await.is_ok_and(|left| left.is_empty()),
+                Act::Swap | Act::Rollback => false,
+            };
+            if done {
                 journal::clear(storage, Some(&key)).await;
             }
         }

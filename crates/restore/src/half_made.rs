@@ -154,7 +154,7 @@ async fn written_to(
                 let changed = truth(&connection.query_one(changed).await.doing(doing())?, 0);
                 let most = if noted.is_none() { Some(0) } else { rows };
                 let limit = most.map_or_else(String::new, |most| format!("LIMIT {}", most.saturating_add(1)));
-                let counted = format!("SELECT count(*) FROM (SELECT FROM ONLY {name} {limit}) AS some");
+                let counted = format!("SELECT count(*) FROM (SELECT FROM ONLY {name} {limit}) AS sample");
                 let counted: u64 = connection.query_one(counted).await.and_then(|row| row.get(0)).doing(doing())?;
                 loaded += counted;
                 changed || most.is_some_and(|most| counted > most)

@@ -7,9 +7,11 @@ mod screen;
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use pgkeep_core::{Objectives, Problem, ProblemKind, Severity, Status};
-use pgkeep_restore::{KeptDatabase, RecoveryAction};
+use pgkeep_restore::{KeptDatabase, RecoveryAction, Restorer};
+use pgkeep_storage::Storage;
 use serde::Serialize;
 use serde_json::json;
 
@@ -34,8 +36,10 @@ struct Server {
 pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Done> {
     let objectives = context.objectives()?;
     let keeper = context.keeper(Access::Read).await?;
+    // Where restores leave their notes.
+    let journal = keeper.destinations.first().map(|first| Arc::clone(&first.storage));
     let (status, (server, problems)) =
-        tokio::join!(keeper.status(&objectives, &context.settings.policy), server(context));
+        tokio::join!(keeper.status(&objectives, &context.settings.policy), server(context, journal));
     let mut status = status?;
     status.problems.extend(problems);
     status.problems.sort_by_key(|problem| problem.severity);
@@ -92,7 +96,7 @@ fn failure(status: &Status) -> Option<Failure> {
 }
 
 /// What only the server knows. That it is down says nothing about the backups.
-async fn server(context: &Context) -> (Server, Vec<Problem>) {
+async fn server(context: &Context, journal: Option<Arc<dyn Storage>>) -> (Server, Vec<Problem>) {
     let mut server = Server::default();
     let mut problems = Vec::new();
     if context.settings.layers.get(&variable::DATABASE_URL).is_none() {
@@ -102,7 +106,7 @@ async fn server(context: &Context) -> (Server, Vec<Problem>) {
         let settings = context.connect_settings()?;
         server.database = Some(format!("{} at {}", settings.database(), settings.server()));
         // Found without the client tools: nothing is dumped or restored.
-        let restorer = context.asker(settings);
+        let restorer = Restorer { journal, ..context.asker(settings) };
         server.kept = restorer.kept_databases().await?;
         let leftovers = restorer.leftovers(None).await?.leftovers;
         Ok::<_, Failure>(leftovers)
