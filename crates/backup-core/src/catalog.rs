@@ -73,7 +73,13 @@ impl Unreadable {
         if whole { stem == name } else { !name.is_empty() && stem.starts_with(name) }
     }
 
-    fn error(&self) -> Error {
+    /// Whether it is a meta: what it describes does not count as a backup.
+    pub fn is_meta(&self) -> bool {
+        self.key.ends_with(".meta")
+    }
+
+    /// The same as an error.
+    pub fn error(&self) -> Error {
         let object = format!("{} at {}", self.key, self.destination);
         match self.newer_format {
             Some(found) => Error::NewerFormat { object, found, supported: crate::FORMAT_VERSION },
@@ -124,6 +130,7 @@ impl CatalogEntry {
     }
 
     /// Whether a verification of the copy at the destination of this name found damage, and none as thorough has found it good since.
+    /// That rows were never dumped no copy shows: only another comparison with their source overrules it.
     fn found_bad(&self, destination: &str) -> bool {
         let here = || self.proofs.iter().filter(|proof| proof.destination == destination);
         let compared = here().find(|proof| proof.kind == ProofKind::Source);
@@ -621,13 +628,6 @@ mod tests {
         keeper.store_proof(&entry, &proof(ProofKind::Deep, ProofOutcome::Good, 32)).await.expect("stored");
         assert_eq!(newest().await.meta.date, at(24));
         assert!(newest().await.proven());
-    }
-
-    #[tokio::test]
-    async fn what_another_host_found_in_its_own_folder_is_not_said_of_ours() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let storage = pgkeep_storage::DiskStorage::open(folder.path().canonicalize().expect("a path")).expect("opened");
-        let local = Destination { storage: Arc::new(storage), ..memory("local", false, 0) };
 
         // That rows were never dumped no reading of what is stored can tell, and comparing them proves nothing stored.
         keeper.store_proof(&entry, &proof(ProofKind::Source, ProofOutcome::Bad, 33)).await.expect("stored");
@@ -638,6 +638,13 @@ mod tests {
         keeper.store_proof(&entry, &proof(ProofKind::Stored, ProofOutcome::Bad, 36)).await.expect("stored");
         keeper.store_proof(&entry, &proof(ProofKind::Source, ProofOutcome::Good, 37)).await.expect("stored");
         assert_eq!(newest().await.meta.date, at(0));
+    }
+
+    #[tokio::test]
+    async fn what_another_host_found_in_its_own_folder_is_not_said_of_ours() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = pgkeep_storage::DiskStorage::open(folder.path().canonicalize().expect("a path")).expect("opened");
+        let local = Destination { storage: Arc::new(storage), ..memory("local", false, 0) };
         let keeper = keeper(vec![memory("bucket", true, 1), local], at(100));
         for destination in &keeper.destinations {
             store(destination, &meta(BackupClass::Daily, at(0), b"archive"), b"archive").await;

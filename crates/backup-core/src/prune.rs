@@ -146,7 +146,7 @@ impl Keeper {
 
 /// Whether an object that can't be read makes it unknown what there is.
 fn blocks(unreadable: &Unreadable) -> bool {
-    is_meta(&unreadable.key) || unreadable.key == "source.json"
+    unreadable.is_meta() || unreadable.key == "source.json"
 }
 
 /// Whether all that lies at a destination is known.
@@ -173,10 +173,6 @@ fn is_doubtful(catalog: &Catalog, entry: &CatalogEntry) -> bool {
         copy.name == unreadable.destination && rest.is_some_and(|rest| rest.starts_with(".proofs/"))
     };
     entry.copies.iter().any(|copy| catalog.unreadable.iter().any(|unreadable| beside(copy, unreadable)))
-}
-
-fn is_meta(key: &str) -> bool {
-    key.strip_suffix(".meta").is_some()
 }
 
 /// Removes one copy of a backup: its meta first. A mark names the rest, in case that this is the end of us.

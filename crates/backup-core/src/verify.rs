@@ -383,6 +383,10 @@ impl Look<'_> {
         if (toc.entries.len() as u64, toc.raw.len() as u64) != (meta.toc_entries, meta.toc_bytes) {
             self.find("table of contents".to_owned(), "it has another size than the meta says".to_owned());
         }
+        let encoding = toc.encoding().is_none_or(|encoding| encoding == meta.archive_encoding);
+        if toc.lowest_pg_restore() != meta.lowest_pg_restore || !encoding {
+            self.find("header".to_owned(), "its format or encoding is not what the meta says".to_owned());
+        }
         let blocks: Vec<_> =
             placed.iter().map(|placed| (placed.dump_id, placed.offset..placed.offset + placed.plain_bytes)).collect();
         if blocks != meta.data_blocks() {
