@@ -6,8 +6,6 @@ mod backup;
 mod damage;
 mod encryption;
 mod fake;
-mod fault;
-mod hours;
 mod reading;
 mod thaw;
 mod world;
