@@ -449,10 +449,13 @@ impl Listing {
         let mut proofs_of: HashMap<String, Vec<Proof>> = HashMap::new();
         let mut reads = read_many(storage, proofs);
         while let Some((archive, key, json)) = reads.next().await {
-            match json?.map(|json| self_digest::read(&json)) {
-                Some(Ok(proof)) => proofs_of.entry(archive.to_owned()).or_default().push(proof),
-                Some(Err(error)) => listing.unreadable.push(unreadable(key.as_str(), error)),
-                None => {}
+            match json.map(|json| json.map(|json| Proof::read(archive, &json))) {
+                Ok(Some(Ok(proof))) => proofs_of.entry(archive.to_owned()).or_default().push(proof),
+                Ok(Some(Err(reason))) | Err(Error::Meta { reason, .. }) => {
+                    listing.unreadable.push(unreadable(key.as_str(), reason));
+                }
+                Ok(None) => {}
+                Err(error) => return Err(error),
             }
         }
         let mut ours = BTreeSet::new();

@@ -67,7 +67,26 @@ pub struct Proof {
     pub tool_version: String,
 }
 
+/// A proof as it is stored: with the archive it is about, so that it is not taken for another's.
+#[derive(Serialize, Deserialize)]
+struct Stored<P> {
+    /// The archive's file name; missing in proofs of older versions.
+    backup_file: Option<String>,
+    #[serde(flatten)]
+    proof: P,
+}
+
 impl Proof {
+    /// Reads a proof of the archive at this key; the error says in words what is wrong.
+    pub(crate) fn read(archive: &str, json: &[u8]) -> std::result::Result<Self, String> {
+        let Stored { backup_file, proof } = self_digest::read(json)?;
+        let file = archive.rsplit('/').next().unwrap_or(archive);
+        match backup_file {
+            Some(other) if other != file => Err(format!("it is of another backup: {other}")),
+            _ => Ok(proof),
+        }
+    }
+
     /// As it is stored: findings name tables, which lie open nowhere beside an encrypted backup.
     fn stored_beside(&self, meta: &Meta) -> Self {
         if meta.encryption.is_none() || self.findings.is_empty() {
@@ -82,7 +101,7 @@ impl Keeper {
     /// Stores a proof beside every copy of the backup. An error only if no destination took it; others are warnings.
     pub async fn store_proof(&self, entry: &CatalogEntry, proof: &Proof) -> Result<()> {
         let told = proof.stored_beside(&entry.meta);
-        let json = self_digest::write(&told)?;
+        let json = self_digest::write(&Stored { backup_file: Some(entry.meta.backup_file.clone()), proof: &told })?;
         let mut taken = 0;
         let mut failure = None;
         for copy in &entry.copies {
@@ -115,4 +134,25 @@ fn proof_key(archive: &Key, proof: &Proof, attempt: u32) -> Result<Key> {
     let (stamp, word) = (proof.at.format("%Y%m%d_%H%M%S"), proof.kind.word());
     let suffix = if attempt > 1 { format!("_{attempt}") } else { String::new() };
     Ok(Key::new(format!("{archive}.proofs/{stamp}_{word}{suffix}.json"))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"{"kind": "deep", "outcome": "good", "at": "2025-10-18T04:00:00Z", "seconds": 1.5,
+        "hostname": "test", "destination": "bucket", "findings": [], "tool_version": "test", "new": {}}"#;
+
+    #[test]
+    fn a_proof_is_of_one_backup() {
+        let proof = Proof::read("daily/a.dump.zst", OLD.as_bytes()).expect("one of an older version names none");
+        assert_eq!((proof.kind, proof.seconds), (ProofKind::Deep, 1.5));
+        let stored = Stored { backup_file: Some("a.dump.zst".to_owned()), proof: &proof };
+        let json = self_digest::write(&stored).expect("serialises");
+        assert_eq!(Proof::read("daily/a.dump.zst", &json), Ok(proof.clone()));
+        assert_eq!(Proof::read("a.dump.zst", &json), Ok(proof));
+        let refused = Proof::read("daily/b.dump.zst", &json).expect_err("another's");
+        assert!(refused.contains("a.dump.zst"), "{refused}");
+        assert!(Proof::read("daily/a.dump.zst", &json[..json.len() / 2]).is_err());
+    }
 }
