@@ -17,8 +17,9 @@ use crate::{
     SourceRecord, objects, self_digest,
 };
 
-/// Metas and proofs read at once from one store.
+/// Metas and proofs read at once from one store; of larger ones, one.
 const READS_AT_ONCE: usize = 32;
+const LARGE: u64 = 8 << 20;
 
 /// The backups of a source. Reading never depends on the layout: every `*.meta` below a destination's root counts.
 #[derive(Debug, Clone, Default)]
@@ -384,13 +385,22 @@ fn is_of_elsewhere(proof: &Proof, keeper: &Keeper, found_at: &Destination) -> bo
 /// The objects of some archives, read many at once, in the order in which they arrive.
 fn read_many<'o>(
     storage: &'o dyn Storage,
-    objects: Vec<(&'o str, &'o Key)>,
+    objects: Vec<(&'o str, &'o ObjectInfo)>,
 ) -> BoxStream<'o, (&'o str, &'o Key, Result<Option<Bytes>>)> {
-    let reads: Vec<BoxFuture<'o, _>> = objects
-        .into_iter()
-        .map(|(archive, key)| async move { (archive, key, objects::get(storage, key).await) }.boxed())
-        .collect();
-    futures::stream::iter(reads).buffer_unordered(READS_AT_ONCE).boxed()
+    let read = move |(archive, object): (&'o str, &'o ObjectInfo)| {
+        async move {
+            let key = &object.key;
+            let too_large = object.bytes > objects::LIMIT;
+            let read = if too_large { Err(objects::too_large(storage, key)) } else { objects::get(storage, key).await };
+            (archive, key, read)
+        }
+        .boxed()
+    };
+    let (large, small): (Vec<_>, Vec<_>) = objects.into_iter().partition(|(_, object)| object.bytes > LARGE);
+    let reads =
+        |objects: Vec<(&'o str, &'o ObjectInfo)>| -> Vec<BoxFuture<'o, _>> { objects.into_iter().map(read).collect() };
+    let small = futures::stream::iter(reads(small)).buffer_unordered(READS_AT_ONCE);
+    small.chain(futures::stream::iter(reads(large)).buffer_unordered(1)).boxed()
 }
 
 /// Whether a file's name is one that archives have.
@@ -424,12 +434,15 @@ impl Listing {
             newer_format: None,
         };
         let mut listing = Self { source: None, found: Vec::new(), unreadable: Vec::new(), adoptable: Vec::new() };
-        if objects.iter().any(|object| object.key.as_str() == "source.json")
-            && let Some(json) = objects::get(storage, &Key::new("source.json")?).await?
-        {
-            match self_digest::read(&json) {
-                Ok(record) => listing.source = Some(record),
-                Err(error) => listing.unreadable.push(unreadable("source.json", error)),
+        if objects.iter().any(|object| object.key.as_str() == "source.json") {
+            match objects::get(storage, &Key::new("source.json")?).await {
+                Ok(None) => {}
+                Ok(Some(json)) => match self_digest::read(&json) {
+                    Ok(record) => listing.source = Some(record),
+                    Err(error) => listing.unreadable.push(unreadable("source.json", error)),
+                },
+                Err(Error::Meta { reason, .. }) => listing.unreadable.push(unreadable("source.json", reason)),
+                Err(error) => return Err(error),
             }
         }
         let by_key: HashMap<&str, &ObjectInfo> = objects.iter().map(|object| (object.key.as_str(), object)).collect();
@@ -438,9 +451,9 @@ impl Listing {
             let text = object.key.as_str();
             if text.starts_with(".pgkeep/") {
             } else if let Some(archive) = text.strip_suffix(".meta") {
-                metas.push((archive, &object.key));
+                metas.push((archive, object));
             } else if let Some((archive, _)) = text.split_once(".proofs/") {
-                proofs.push((archive, &object.key));
+                proofs.push((archive, object));
             }
         }
         let with_meta: BTreeSet<&str> = metas.iter().map(|(archive, _)| *archive).collect();
@@ -461,8 +474,17 @@ impl Listing {
         let mut ours = BTreeSet::new();
         let mut reads = read_many(storage, metas);
         while let Some((archive, key, json)) = reads.next().await {
-            // Withdrawn between listing and reading: not there.
-            let Some(json) = json? else { continue };
+            let json = match json {
+                Ok(Some(json)) => json,
+                // Withdrawn between listing and reading: not there.
+                Ok(None) => continue,
+                Err(Error::Meta { reason, .. }) => {
+                    ours.insert(archive.to_owned());
+                    listing.unreadable.push(unreadable(key.as_str(), reason));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if Meta::is_foreign(&json) {
                 continue;
             }

@@ -105,8 +105,13 @@ impl Epochs {
     async fn newest(&self) -> Result<Option<(u64, DateTime<Utc>, Epoch)>> {
         loop {
             let Some((number, written)) = self.list().await?.pop() else { return Ok(None) };
-            // Cleared away between listing and reading: there is a newer one.
-            let Some(json) = objects::get(self.storage.as_ref(), &Self::key(number)?).await? else { continue };
+            let json = match objects::get(self.storage.as_ref(), &Self::key(number)?).await {
+                Ok(Some(json)) => json,
+                // Cleared away between listing and reading: there is a newer one.
+                Ok(None) => continue,
+                Err(Error::Meta { .. }) => Bytes::new(),
+                Err(error) => return Err(error),
+            };
             let epoch = self_digest::read(&json).unwrap_or_else(|_| Epoch {
                 holder: "an unreadable lock".to_owned(),
                 purpose: "unknown".to_owned(),

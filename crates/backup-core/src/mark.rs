@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use pgkeep_storage::{Created, Key, ObjectInfo, Storage};
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupId, Result, objects, self_digest};
+use crate::{BackupId, Error, Result, objects, self_digest};
 
 /// How the keys of marks begin; the backup's name and a random number follow.
 const PREFIX: &str = ".pgkeep/unpublished-";
@@ -69,7 +69,11 @@ impl Mark {
     pub(crate) async fn read_all(storage: &dyn Storage, listed: &[ObjectInfo]) -> Result<Vec<(ObjectInfo, Self)>> {
         let mut marks = Vec::new();
         for object in listed.iter().filter(|object| object.key.as_str().starts_with(PREFIX)) {
-            let Some(json) = objects::get(storage, &object.key).await? else { continue };
+            let json = match objects::get(storage, &object.key).await {
+                Ok(Some(json)) => json,
+                Ok(None) | Err(Error::Meta { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             match self_digest::read(&json) {
                 Ok(mark) => marks.push((object.clone(), mark)),
                 Err(error) => {

@@ -319,10 +319,19 @@ impl Meta {
         if let Some(unknown) = meta.encryption.as_ref().filter(|encryption| !encryption.is_known()) {
             return Err(refuse(format!("it is encrypted by a scheme that is not known here: {}", unknown.scheme)));
         }
-        match self_digest::fault(json).or_else(|| meta.frames.fault(&meta)) {
+        let faults = self_digest::fault(json).or_else(|| meta.frames.fault(&meta)).or_else(|| meta.fault_of_globals());
+        match faults {
             Some(fault) => Err(refuse(fault.to_owned())),
             None => Ok(meta),
         }
+    }
+
+    /// What is wrong with the name of the globals, if anything: they go when the backup goes, so they must be its own.
+    fn fault_of_globals(&self) -> Option<&'static str> {
+        let stem = self.backup_file.split('.').next().unwrap_or_default();
+        let own = |file: &str| file.strip_prefix(stem).is_some_and(|rest| rest.starts_with(".globals."));
+        let foreign = self.globals.as_ref().is_some_and(|globals| !own(&globals.file));
+        foreign.then_some("its globals are another backup's")
     }
 
     /// Whether that is no meta of ours but the metadata that other scripts put beside their archives under the same name: a

@@ -6,18 +6,24 @@ use pgkeep_storage::{Error as StorageError, Key, Storage, StorageExt};
 use crate::{Error, Result};
 
 /// More than any object of this kind can sensibly have: the frame index of some 100 TB. Bounds what a hostile store can make us hold.
-const LIMIT: u64 = 256 << 20;
+pub(crate) const LIMIT: u64 = 256 << 20;
 
 /// Wraps a store's error with its place.
 pub(crate) fn at(storage: &dyn Storage) -> impl Fn(StorageError) -> Error + Copy + '_ {
     move |source| Error::Storage { location: storage.location().to_string(), source }
 }
 
-/// A whole small object; `None` if there is none.
+/// What is said of an object that is larger than that: it is none of ours, whatever its name is, and as good as damaged.
+pub(crate) fn too_large(storage: &dyn Storage, key: &Key) -> Error {
+    Error::Meta { object: format!("{}/{key}", storage.location()), reason: "it is larger than any of ours".to_owned() }
+}
+
+/// A whole small object; `None` if there is none. [`Error::Meta`] if it is too large.
 pub(crate) async fn get(storage: &dyn Storage, key: &Key) -> Result<Option<Bytes>> {
     match storage.read_all(key, LIMIT).await {
         Ok(object) => Ok(Some(object)),
         Err(StorageError::NotFound { .. }) => Ok(None),
+        Err(StorageError::TooLarge { .. }) => Err(too_large(storage, key)),
         Err(error) => Err(at(storage)(error)),
     }
 }

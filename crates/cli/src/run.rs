@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 use crate::args::{GlobalArgs, OutputFormat};
 use crate::commands::{self, Done};
@@ -16,6 +17,7 @@ use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::invocation::{self, Invocation, Program};
 use crate::render::json::{Document, Outcome};
+use crate::render::visible;
 use crate::reporter::Reporter;
 use crate::signals::Signals;
 use crate::surroundings::Surroundings;
@@ -27,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub fn run(program: Program, arguments: impl IntoIterator<Item = OsString>, surroundings: Surroundings) -> ExitCode {
     let begun = Utc::now();
     leave_no_core();
+    refuse_writers();
     let arguments: Vec<_> = arguments.into_iter().collect();
     let exit = match Invocation::parse(program, &arguments) {
         Ok(invocation) => command(invocation, surroundings, begun),
@@ -40,6 +43,17 @@ fn leave_no_core() {
     let limit = getrlimit(Resource::Core);
     // What can't be set stays as it was; it is no reason not to make a backup.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+}
+
+/// With a umask that lets everybody write, as some containers have it, units, settings and reports would be anybody's to change:
+/// the usual one is taken then. One that only a group may profit from was chosen, and stays.
+fn refuse_writers() {
+    let present = umask(Mode::WGRP | Mode::WOTH);
+    if present.contains(Mode::WOTH) {
+        umask(present);
+    } else {
+        umask(present | Mode::WGRP | Mode::WOTH);
+    }
 }
 
 /// Help and version go to stdout and are fine; the rest is wrong usage.
@@ -102,7 +116,8 @@ fn finish(reporter: &Reporter, globals: &GlobalArgs, name: &str, begun: DateTime
         (None, true) => Outcome::Ok,
     };
     let text = match globals.output {
-        OutputFormat::Human => done.text,
+        OutputFormat::Human if done.raw => done.text,
+        OutputFormat::Human => visible(&done.text),
         // What a command writes to stdout itself has no room for a document.
         OutputFormat::Json if done.raw => done.text,
         OutputFormat::Json => Document::new(name, outcome, begun, &warnings, done.fields, failure.as_ref()).text(),

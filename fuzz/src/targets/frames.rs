@@ -34,8 +34,12 @@ pub(super) fn frame(input: &[u8]) {
             codec.decode(&behind, &mut Vec::new(), LIMIT).expect_err("a byte behind the end");
             let mut read = Vec::new();
             let reader = codec.reader(Box::new(input)).expect("memory");
-            reader.take(LIMIT as u64 + 1).read_to_end(&mut read).expect("a frame is a stream too");
-            assert!(read == plain, "both ways to read agree");
+            // A stream may ask for a window that a frame, which is there as a whole, does not need.
+            if reader.take(LIMIT as u64 + 1).read_to_end(&mut read).is_ok() {
+                assert!(read == plain, "both ways to read agree");
+            } else {
+                assert!(compression == Compression::ZSTD, "a frame is a stream too");
+            }
         }
     }
 }

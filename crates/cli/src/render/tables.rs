@@ -2,6 +2,8 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use super::visible;
+
 /// A table with these headings; columns named in `right` are aligned to the right.
 pub(crate) fn table<const N: usize>(
     headings: [&str; N],
@@ -11,7 +13,8 @@ pub(crate) fn table<const N: usize>(
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings);
     for row in rows {
-        table.add_row(row);
+        // A name with a line break in it must not look like a row.
+        table.add_row(row.map(|cell| visible(&cell).replace('\n', "\\n")));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
