@@ -133,3 +133,52 @@ fn a_place_that_is_set_for_several_databases_is_shared_out() {
     assert!(failure.message.contains("the same for every [[database]]"), "{}", failure.message);
     assert!(!format!("{failure:?}").contains("s3cret"));
 }
+
+#[test]
+fn nothing_that_holds_settings_shows_a_secret_in_debug() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const CANARY: &str = "s3cret-canary";
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write(".env", &format!("AWS_SESSION_TOKEN={CANARY}\n"));
+    write(
+        "pgkeep.toml",
+        &format!(
+            "database_url = \"postgresql://u:{CANARY}@h/d\"\n[[destination]]\nname = \"copy\"\nstore = \"s3://k:{CANARY}@b\"\n"
+        ),
+    );
+    let mut variables: Vec<(&str, String)> = variable::ALL
+        .iter()
+        .filter(|variable| variable.care == variable::Care::Secret && !variable.name.is_empty())
+        .map(|variable| (variable.name, CANARY.to_owned()))
+        .collect();
+    variables.push(("BACKUP_STORE", format!("s3://key:{CANARY}@bucket/prefix?token={CANARY}")));
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let surroundings = surroundings(&variables, directory.path());
+    let flag = FlagValue(&variable::DATABASE_URL, "--database-url", format!("postgresql://u:{CANARY}@h/d"));
+    let settings = Settings::read(vec![flag.clone()], &GlobalArgs::default(), &surroundings).unwrap();
+    let env_file = env_file::EnvFile::find(directory.path(), surroundings.uid).unwrap().unwrap().unwrap();
+    let config_file = config_file::ConfigFile::find(directory.path(), surroundings.uid).unwrap().unwrap();
+    assert_eq!(env_file.variables.len(), 1);
+    let found = settings.layers.get(&variable::DATABASE_URL).unwrap();
+    assert!(found.text.contains(CANARY));
+    let shown = format!(
+        "{settings:#?} {:#?} {:#?} {surroundings:#?} {env_file:#?} {config_file:#?} {flag:#?} {found:#?} {:#?}",
+        settings.layers,
+        settings.extra,
+        settings.database_url().unwrap()
+    );
+    assert!(!shown.contains(CANARY), "{shown}");
+    let connection = pgkeep_dump::ConnectSettings::parse(
+        &format!("postgresql://u:{CANARY}@h/d?options=-c%20app.key%3D{CANARY}"),
+        &std::collections::BTreeMap::new(),
+        None,
+    );
+    let connection = connection.unwrap();
+    assert!(!format!("{connection:#?} {connection}").contains(CANARY));
+}
