@@ -216,6 +216,7 @@ fn restore_code(error: &RestoreError) -> Code {
         RestoreError::Database { source, .. }
         | RestoreError::Table { source, .. }
         | RestoreError::Swap { source, .. } => match dump_code(source) {
+        RestoreError::AnotherSource { .. } => Code::ForeignSource,
             Code::DumpFailed => Code::RestoreFailed,
             code => code,
         },

@@ -151,17 +151,14 @@ impl Comparing<'_> {
         if was.name == is.database && !matches!(clusters, (Some(was), Some(is)) if was != is) {
             return Ok(());
         }
-        let cluster = |identifier: &Option<String>| identifier.as_deref().unwrap_or("unknown").to_owned();
-        Err(Error::Usage(format!(
-            "{} was made of database {} of cluster {}, and {} on {} is of cluster {}: only its own source can be compared with a \
-             backup; what was restored from it is compared by drill --integrity-only",
-            self.options.source.name(),
-            was.name,
-            cluster(&was.system_identifier),
-            is.database,
-            is.server,
-            cluster(&is.system_identifier)
-        )))
+        let of = |database: &str, server: &str, identifier: &Option<String>| {
+            format!("{database} on {server} (cluster {})", identifier.as_deref().unwrap_or("unknown"))
+        };
+        Err(Error::AnotherSource {
+            backup: self.options.source.name(),
+            was: of(&was.name, &was.server, &was.system_identifier),
+            is: of(&is.database, &is.server, &is.system_identifier),
+        })
     }
 
     /// What tells the rows that must be in the backup, or why nothing does.
@@ -278,9 +275,9 @@ impl Comparing<'_> {
                     continue;
                 }
             };
-            let definition =
+            let canonical =
                 if table.may_hang_on_types(aged) { self.is_canonical(settings, table).await? } else { true };
-            let (mut told, difference) = table.judge(aged, comparison.still, definition);
+            let (mut told, difference) = table.judge(aged, comparison.still, canonical);
             if told.state != SourceState::Same && table.is_in(&trees) {
                 told.state = SourceState::Same;
             } else {
@@ -371,8 +368,10 @@ impl Comparing<'_> {
         let said: HashSet<String> =
             comparison.damage.iter().chain(&comparison.changes).map(|said| said.subject.to_uppercase()).collect();
         let news = findings.differences.into_iter().chain(findings.renderings);
-        let news =
-            news.filter(|found| !found.subject.starts_with("BLOB") && !said.contains(&found.subject.to_uppercase()));
+        let news = news.filter(|found| {
+            !["BLOB", "TABLE DATA "].iter().any(|kind| found.subject.starts_with(kind))
+                && !said.contains(&found.subject.to_uppercase())
+        });
         comparison.changes.extend(news);
         Ok(())
     }

@@ -95,6 +95,12 @@ impl SourceComparison {
             && !self.tables.is_empty()
     }
 
+    /// Whether there are newer rows or large objects in the source.
+    pub fn has_grown(&self) -> bool {
+        self.tables.iter().any(|table| table.state == SourceState::Grown)
+            || self.large_objects.as_ref().is_some_and(|objects| objects.state == SourceState::Grown)
+    }
+
     /// Whether the source is in all what the backup holds.
     pub fn is_same(&self) -> bool {
         self.is_proven()

@@ -214,9 +214,10 @@ fn table(
 }
 
 impl SourceTable {
-    /// What came of it; whether its definition decides, and has to be looked at.
-    pub(crate) fn judge(&self, found: &Aged, still: bool, definition: bool) -> (TableComparison, Option<Difference>) {
-        let known = Known { still: still && self.known.still, definition, ..self.known };
+    /// What came of it; `canonical`: the text of its columns says all there is.
+    pub(crate) fn judge(&self, found: &Aged, still: bool, canonical: bool) -> (TableComparison, Option<Difference>) {
+        let known =
+            Known { still: still && self.known.still, definition: self.known.definition && canonical, ..self.known };
         let (state, problem) = judge_rows(self.expected, found, known);
         let told = known.ages && state != SourceState::Same;
         let all = found.all();

@@ -201,7 +201,7 @@ fn result(comparison: &SourceComparison) -> &'static str {
         "DAMAGED"
     } else if comparison.is_same() {
         "same"
-    } else if comparison.is_proven() {
+    } else if comparison.is_proven() && comparison.has_grown() {
         "grown"
     } else {
         "changed"
