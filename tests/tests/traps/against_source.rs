@@ -36,9 +36,9 @@ fn lines(comparison: &Value, list: &str) -> Vec<String> {
 #[test]
 fn a10_a_backup_is_what_its_source_was_and_a_source_that_grows_proves_it() {
     for major in [15, 18] {
-        let server = PostgresServer::start(major, &pgkeep_testkit::PostgresOptions::default());
+        let server = PostgresServer::shared(major);
         let source = server.create_database("nasty_source");
-        nasty::load_light(&server, &source);
+        nasty::load_light(server, &source);
         let setup = Setup::new(&source.url());
         setup.pgkeep(&["backup"]);
 
@@ -121,7 +121,7 @@ fn forgetful_tools(major: u16, forgets: &str) -> tempfile::TempDir {
 #[test]
 fn a10_what_was_never_dumped_is_damage_that_no_reading_of_the_backup_clears() {
     for (major, engine) in [(15, "parallel"), (18, "pg_dump")] {
-        let server = PostgresServer::start(major, &pgkeep_testkit::PostgresOptions::default());
+        let server = PostgresServer::shared(major);
         let source = server.create_database("forgotten");
         source.psql(
             "CREATE TABLE kept AS SELECT g AS id, repeat('k', 100) AS note FROM generate_series(1, 3000) g;
@@ -163,7 +163,7 @@ fn a10_what_was_never_dumped_is_damage_that_no_reading_of_the_backup_clears() {
 
 #[test]
 fn a10_whatever_else_is_done_to_a_table_is_no_damage() {
-    let server = PostgresServer::start(17, &pgkeep_testkit::PostgresOptions::default());
+    let server = PostgresServer::shared(17);
     let source = server.create_database("lived");
     let tables = [
         "grown", "changed", "emptied", "frozen", "packed", "sorted", "retyped", "widened", "shrunk", "renamed",
@@ -266,7 +266,7 @@ fn a10_whatever_else_is_done_to_a_table_is_no_damage() {
 
 #[test]
 fn a10_nothing_is_claimed_where_nobody_can_tell() {
-    let server = PostgresServer::start(17, &pgkeep_testkit::PostgresOptions::default());
+    let server = PostgresServer::shared(17);
     let source = server.create_database("told");
     source.psql(
         "CREATE TYPE mood AS ENUM ('glad', 'sad', 'calm', 'cross'); CREATE TABLE root (m mood, n int) PARTITION BY HASH (m);

@@ -4,6 +4,7 @@ use pgkeep_restore::Error;
 use pgkeep_testkit::{MAJORS, PostgresOptions, PostgresServer, ScratchDatabase};
 
 use crate::bench::{Bench, Doomed, beside};
+use crate::ground::alone;
 use crate::tools::{assert_same, drain, engine, start, stock_text, text, text_of};
 
 const TABLE: &str = "CREATE TABLE plain AS SELECT g AS id, repeat('x', 90) AS note FROM generate_series(1, 20000) g";
@@ -96,7 +97,7 @@ async fn b07_statistics_travel_as_entries_without_data() {
 /// it has them all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a11_what_looks_like_the_end_of_the_rows_is_a_row() {
-    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let (server, _turn) = alone();
     let database = server.create_database("ends");
     database.psql(&format!(
         "{TABLE}; CREATE TABLE bare (); CREATE TABLE ends (word text);
@@ -110,6 +111,6 @@ async fn a11_what_looks_like_the_end_of_the_rows_is_a_row() {
     // `\\.`, nothing, `\N`, `\n\\.\n`, `\\N`.
     assert_eq!(rows("ends"), Some((5, 3 + 2 + 7 + 3)));
     let stream = start(&engine(&database.url(), 2, &[]).await).await.unwrap();
-    let theirs = stock_text(&server, &database).await;
+    let theirs = stock_text(server, &database).await;
     assert_same(&text(17, &drain(stream).await.unwrap()).await, &theirs);
 }

@@ -7,6 +7,7 @@ use pgkeep_dump::{Connection, Dump, Error, PgDumpEngine, SessionSettings};
 use pgkeep_testkit::{PostgresOptions, PostgresServer, unique};
 use tokio_util::sync::CancellationToken;
 
+use crate::ground::alone;
 use crate::tools::{Ends, assert_same, drain, engine, installed, late_engine, settings, start, stock_text, text};
 
 const TABLE: &str = "CREATE TABLE plain AS SELECT g AS id, repeat('x', 90) AS note FROM generate_series(1, 20000) g";
@@ -15,12 +16,9 @@ const TABLE: &str = "CREATE TABLE plain AS SELECT g AS id, repeat('x', 90) AS no
 #[tokio::test(flavor = "multi_thread")]
 async fn a01_a_dump_that_nobody_reads_outlives_tcp_user_timeout() {
     let limit = Duration::from_secs(2);
-    let options = PostgresOptions {
-        settings: vec![("tcp_user_timeout".to_owned(), limit.as_millis().to_string())],
-        ..PostgresOptions::default()
-    };
-    let server = PostgresServer::start(17, &options);
+    let server = PostgresServer::shared(17);
     let database = server.create_database("stalled");
+    server.psql("postgres", &format!("ALTER DATABASE {} SET tcp_user_timeout = {}", &*database, limit.as_millis()));
     // More than pipes, sockets and blocks hold, and nothing that could be read to its end before somebody takes it.
     database.psql("CREATE TABLE big AS SELECT g AS id, repeat('x', 1000) AS filler FROM generate_series(1, 60000) g");
     let options = pgkeep_dump::DumpOptions { block_bytes: 20_000, ..pgkeep_dump::DumpOptions::default() };
@@ -80,7 +78,7 @@ async fn a04_a_view_in_a_tables_place_runs_nobodys_code() {
 /// P-A5: ranges are scans of their rows only, whatever the role and the database say of the planner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a05_tid_scans_switched_off_by_the_role() {
-    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let (server, _turn) = alone();
     let database = server.create_database("planner");
     let role = unique("planner");
     database.psql(&format!("{TABLE}; CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'pw'; VACUUM ANALYZE plain"));
@@ -99,13 +97,13 @@ async fn a05_tid_scans_switched_off_by_the_role() {
     let before: u64 = database.psql(read).parse().unwrap();
     let stream = start(&engine(&server.url_as(&role, "pw", &database), 3, &[]).await).await.unwrap();
     assert_eq!(stream.engine, "parallel");
-    let theirs = stock_text(&server, &database).await;
+    let theirs = stock_text(server, &database).await;
     let of_stock: u64 = 20_000;
     let dumped = drain(stream).await.unwrap();
     assert!(dumped.segments > 20, "it was divided, {}", dumped.segments);
     assert_same(&text(17, &dumped).await, &theirs);
     // Every range as a scan of all rows would be twenty thousand for each of them. What a session has read is told when it has ended.
-    crate::tools::no_session_is_left(&server, &database).await;
+    crate::tools::no_session_is_left(server, &database).await;
     let begun = Instant::now();
     let mut after = before;
     while after == before && begun.elapsed() < Duration::from_secs(20) {
@@ -119,7 +117,7 @@ async fn a05_tid_scans_switched_off_by_the_role() {
 /// P-A5: a table that is not divided comes by pg_dump's own statement, in the order of its pages; a SELECT might take an index.
 #[tokio::test(flavor = "multi_thread")]
 async fn a05_an_undivided_table_comes_in_the_order_of_its_pages() {
-    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let (server, _turn) = alone();
     let database = server.create_database("ordered");
     server.psql("postgres", &format!("ALTER DATABASE {} SET random_page_cost = 0.1", &*database));
     database.psql(
@@ -130,7 +128,7 @@ async fn a05_an_undivided_table_comes_in_the_order_of_its_pages() {
     let plan = database.psql("EXPLAIN SELECT id FROM small");
     assert!(plan.contains("Index Only Scan"), "the trap is not set: {plan}");
     let stream = start(&engine(&database.url(), 2, &[]).await).await.unwrap();
-    let theirs = stock_text(&server, &database).await;
+    let theirs = stock_text(server, &database).await;
     let ours = text(17, &drain(stream).await.unwrap()).await;
     assert_same(&ours, &theirs);
     assert!(ours.contains("COPY public.small (id) FROM stdin;\n919\n838\n757\n"), "{ours}");
@@ -139,7 +137,7 @@ async fn a05_an_undivided_table_comes_in_the_order_of_its_pages() {
 /// P-A10: nothing that the snapshot sees is missing in the archive, counted by the server itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a10_the_server_counts_as_many_rows_on_the_leaders_snapshot() {
-    let server = PostgresServer::start(17, &PostgresOptions::default());
+    let (server, _turn) = alone();
     let database = server.create_database("counted");
     database.psql(
         "CREATE TABLE ledger (id bigserial PRIMARY KEY, note text);

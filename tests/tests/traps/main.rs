@@ -8,6 +8,7 @@ mod archives;
 #[path = "../restore/bench.rs"]
 mod bench;
 mod dumping;
+mod ground;
 mod restoring;
 mod roles;
 #[expect(dead_code, reason = "the end-to-end tests need more of it")]

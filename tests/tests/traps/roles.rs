@@ -221,9 +221,9 @@ fn a17_foreign_rows_that_cannot_be_had_are_an_error_that_names_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a17_the_minimal_role_loses_nothing_but_what_it_is_told() {
     for major in MAJORS {
-        let server = PostgresServer::start(major, &pgkeep_testkit::PostgresOptions::default());
+        let server = PostgresServer::shared(major);
         let source = server.create_database("nasty_source");
-        nasty::load_light(&server, &source);
+        nasty::load_light(server, &source);
         source.psql(nasty::SUBSCRIPTION);
         let role = Role::new(&source, "BYPASSRLS IN ROLE pg_read_all_data");
         source.psql("ANALYZE");
