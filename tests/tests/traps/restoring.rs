@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgkeep_dump::{Connection, SessionSettings};
-use pgkeep_restore::{Error, RestoreRequest, Target};
+use pgkeep_restore::{CompareOptions, Error, RestoreRequest, Target};
 use pgkeep_testkit::{PostgresServer, unique};
 
 use crate::bench::{Bench, Doomed, beside, request, settings};
@@ -38,6 +38,27 @@ async fn a10_a_proof_sees_large_objects_and_sequences_that_are_others() {
         "{differences:?}"
     );
     assert!(differences.iter().any(|line| line.starts_with("large objects: 1 (9 bytes")), "{differences:?}");
+}
+
+/// What a session has written it tells the server's counters up to ten seconds later: until then a table looks as it was restored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a10_what_was_written_a_moment_ago_is_no_damage() {
+    let server = PostgresServer::shared(17);
+    let source = server.create_database("settling");
+    source.psql("CREATE TABLE first AS SELECT g AS id FROM generate_series(1, 10) g; CREATE TABLE last AS TABLE first");
+    let bench = Bench::new().await;
+    let backup = bench.backup(&source.url()).await;
+    let target = Doomed::new(server, "settling_again");
+    bench.restore(&source.url(), &beside(&backup, &target.name)).await.unwrap();
+    let url = server.url(&target.name);
+    let mut writer = Connection::connect(&settings(&url), SessionSettings::Admin).await.unwrap();
+    // The first is told at once; what follows within a second waits.
+    writer.execute("UPDATE public.first SET id = id WHERE id = 1").await.unwrap();
+    writer.execute("UPDATE public.last SET id = 99 WHERE id = 2").await.unwrap();
+    let options = CompareOptions { source: backup, exact: false, jobs: 1 };
+    let comparison = bench.restorer(&url).compare(&options).await.unwrap();
+    assert_eq!(comparison.differences, []);
+    assert!(comparison.written.contains(&"public.last".to_owned()), "{comparison:?}");
 }
 
 /// P-A14, P-A15: clients never meet the new database without statistics; one that was closed to the public is closed from its
