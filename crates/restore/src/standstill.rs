@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use pgkeep_dump::{ConnectSettings, Connection, SessionSettings};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Doing;
 use crate::survey::texts;
@@ -69,7 +70,8 @@ fn listed(which: &str) -> String {
     )
 }
 
-/// Does `work` in a session of the database while all others there are ended, as far as this role may.
+/// Does `work` in a session of the database while all others there are ended, as far as this role may. When this returns, nobody
+/// is ended any more: the sessions that come next may be our own.
 pub(crate) async fn ending_others<T>(
     settings: &ConnectSettings,
     session: i32,
@@ -85,18 +87,20 @@ pub(crate) async fn ending_others<T>(
            OR (usesysid IS NOT NULL AND pg_catalog.pg_has_role(usesysid, 'USAGE') \
              AND NOT COALESCE((SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = usesysid), true)))"
     );
+    let enough = CancellationToken::new();
     let ended = async {
-        loop {
+        while !enough.is_cancelled() {
             if ending.query(&sql).await.is_err_and(|error| error.server_error().is_none()) {
-                std::future::pending::<()>().await;
+                return;
             }
-            tokio::time::sleep(ROUND).await;
+            // A query that was begun is never dropped half way: the server would go on with it.
+            let _ = tokio::time::timeout(ROUND, enough.cancelled()).await;
         }
     };
-    let done = tokio::select! {
-        biased;
-        done = work => done,
-        () = ended => unreachable!("sessions are ended until the work is done"),
+    let working = async {
+        let done = work.await;
+        enough.cancel();
+        done
     };
-    Ok(done)
+    Ok(tokio::join!(working, ended).0)
 }
