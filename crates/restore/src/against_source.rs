@@ -248,7 +248,8 @@ impl Comparing<'_> {
                     comparison.damage.push(Difference { subject, problem });
                 }
                 Some(Age::New) => {
-                    comparison.changes.push(Difference { subject, problem: "is newer than the backup".to_owned() })
+                    let problem = "is newer than the backup".to_owned();
+                    comparison.changes.push(Difference { subject, problem });
                 }
                 _ => comparison.changes.push(Difference { subject, problem: "is not in the backup".to_owned() }),
             }

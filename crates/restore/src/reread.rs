@@ -41,6 +41,9 @@ pub(crate) struct Unit {
 /// What is in the database now, or why it cannot be read.
 pub(crate) type Reread<T = Tally> = std::result::Result<T, Unread>;
 
+/// What came of parts of units, each with its unit's place.
+type Parts<T> = Vec<(usize, Reread<T>)>;
+
 /// What counts rows that arrive as COPY text in pieces; totals of parts add up.
 pub(crate) trait Hasher: Send + Sized {
     /// What it comes to.
@@ -105,7 +108,7 @@ pub(crate) async fn reread<H: Hasher + 'static>(
     let parts: VecDeque<Part> = units.iter().enumerate().flat_map(parts_of).collect();
     let count = jobs.min(parts.len());
     let queue = Arc::new(Mutex::new(parts));
-    let mut tasks: JoinSet<Result<Vec<(usize, Reread<H::Total>)>>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<Parts<H::Total>>> = JoinSet::new();
     for _ in 0..count {
         let (connection, settings, tell) = (settings.proof().await?, settings.clone(), Arc::clone(tell));
         let reader = Reader { connection, settings, key, ranged: false, tell };
@@ -144,7 +147,7 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run<H: Hasher>(mut self, queue: Arc<Mutex<VecDeque<Part>>>) -> Result<Vec<(usize, Reread<H::Total>)>> {
+    async fn run<H: Hasher>(mut self, queue: Arc<Mutex<VecDeque<Part>>>) -> Result<Parts<H::Total>> {
         let mut done = Vec::new();
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

@@ -32,7 +32,7 @@ async fn a18_an_older_pg_restore_is_refused_before_anything_is_made() {
                 "{:?}",
                 plan.blockers
             );
-            let error = restorer.execute(&plan, None).await.unwrap_err();
+            let error = Box::pin(restorer.execute(&plan, None)).await.unwrap_err();
             assert!(matches!(&error, Error::Blocked { .. }), "{error}");
             assert_eq!(server.try_psql(&target.name, "SELECT 1").ok(), None, "it was made");
         }
@@ -97,7 +97,7 @@ async fn b07_statistics_travel_as_entries_without_data() {
 /// it has them all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a11_what_looks_like_the_end_of_the_rows_is_a_row() {
-    let (server, _turn) = alone();
+    let (server, _turn) = alone().await;
     let database = server.create_database("ends");
     database.psql(&format!(
         "{TABLE}; CREATE TABLE bare (); CREATE TABLE ends (word text);

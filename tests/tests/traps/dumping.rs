@@ -78,7 +78,7 @@ async fn a04_a_view_in_a_tables_place_runs_nobodys_code() {
 /// P-A5: ranges are scans of their rows only, whatever the role and the database say of the planner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a05_tid_scans_switched_off_by_the_role() {
-    let (server, _turn) = alone();
+    let (server, _turn) = alone().await;
     let database = server.create_database("planner");
     let role = unique("planner");
     database.psql(&format!("{TABLE}; CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'pw'; VACUUM ANALYZE plain"));
@@ -117,7 +117,7 @@ async fn a05_tid_scans_switched_off_by_the_role() {
 /// P-A5: a table that is not divided comes by pg_dump's own statement, in the order of its pages; a SELECT might take an index.
 #[tokio::test(flavor = "multi_thread")]
 async fn a05_an_undivided_table_comes_in_the_order_of_its_pages() {
-    let (server, _turn) = alone();
+    let (server, _turn) = alone().await;
     let database = server.create_database("ordered");
     server.psql("postgres", &format!("ALTER DATABASE {} SET random_page_cost = 0.1", &*database));
     database.psql(
@@ -137,7 +137,7 @@ async fn a05_an_undivided_table_comes_in_the_order_of_its_pages() {
 /// P-A10: nothing that the snapshot sees is missing in the archive, counted by the server itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a10_the_server_counts_as_many_rows_on_the_leaders_snapshot() {
-    let (server, _turn) = alone();
+    let (server, _turn) = alone().await;
     let database = server.create_database("counted");
     database.psql(
         "CREATE TABLE ledger (id bigserial PRIMARY KEY, note text);
