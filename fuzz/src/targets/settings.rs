@@ -37,9 +37,10 @@ pub(super) fn connection(input: &[u8]) {
     }
 }
 
-/// Whether the canary stands where a parameter's name does, which errors tell: behind a `?`, a `&`, or a space.
+/// Whether the canary may stand where a parameter's name does, which errors tell: in a URL only behind a `?` or a `&`.
 fn names_it(text: &str) -> bool {
-    text.split(['?', '&', ' ', '\'', '\t', '\n', '\r', '\x0b', '\x0c']).skip(1).any(|part| part.contains(CANARY))
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    text.split(['?', '&']).skip(usize::from(is_url)).any(|part| part.contains(CANARY))
 }
 
 /// A line of a password file says what was put into it.

@@ -31,12 +31,13 @@ fn no_name_in_a_repository_leads_out_of_it_or_to_another_backups_objects() {
         ("backup_file", "../outside.globals.sql.zst", "names another archive"),
         ("id", "../../outside", "names another archive"),
     ] {
-        world.forge_meta(|meta| match key {
-            "globals" => meta["globals"]["file"] = json!(value),
-            // Globals of the same name would be refused for that.
-            _ => {
-                meta[key] = json!(value);
+        world.forge_meta(|meta| {
+            if key == "globals" {
+                meta["globals"]["file"] = json!(value);
+            } else {
+                // Globals of the same name would be refused for that.
                 meta["globals"] = json!(null);
+                meta[key] = json!(value);
             }
         });
         let list = world.run(&["list"]);

@@ -106,11 +106,15 @@ impl Tests {
 fn steps(path: &Path) -> Vec<String> {
     let path = path.strip_prefix(workspace()).map_or_else(|_| path.to_owned(), PathBuf::from).with_extension("");
     let mut steps: Vec<String> = path.iter().map(|step| step.to_string_lossy().into_owned()).collect();
-    // The folder and the package are called differently.
-    for (folder, package) in [("backup-core", "pgkeep-core"), ("cli", "pgkeep")] {
-        if let Some(at) = steps.iter().position(|step| step == folder) {
-            steps.insert(at + 1, package.to_owned());
-        }
+    if let [tree, folder, ..] = steps.as_slice()
+        && tree == "crates"
+    {
+        let package = match folder.as_str() {
+            "cli" => "pgkeep".to_owned(),
+            "backup-core" => "pgkeep-core".to_owned(),
+            other => format!("pgkeep-{other}"),
+        };
+        steps.insert(2, package);
     }
     steps
 }

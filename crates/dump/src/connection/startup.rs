@@ -121,7 +121,8 @@ async fn connect_address(
     session: SessionSettings,
 ) -> Result<Connection> {
     let mode = if address.is_some() { settings.tls.mode } else { SslMode::Disable };
-    let attempt = |encryption| start_session(settings, host, address, session, encryption);
+    // In a box: whatever connects would be as large as the whole handshake otherwise, and everything connects.
+    let attempt = |encryption| Box::pin(start_session(settings, host, address, session, encryption));
     // A server that wants it the other way says so by "no pg_hba.conf entry".
     let other_way = |error: &Error| error.sqlstate() == Some("28000");
     match mode {
