@@ -46,7 +46,8 @@ impl Child {
     pub(crate) fn spawn(mut command: Command, tool: Tool, private: PrivateFolder) -> Result<Self> {
         command.stderr(std::process::Stdio::piped());
         let mut process = command.spawn().map_err(|source| {
-            Error::io(format!("start {}", command.as_std().get_program().to_string_lossy()), source)
+            let program = command.as_std().get_program().to_string_lossy().into_owned();
+            Error::NotStarted { program, source }
         })?;
         let log = Arc::new(Mutex::new(StderrLog::default()));
         let pipe = process.stderr.take();

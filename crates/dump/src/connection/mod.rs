@@ -241,7 +241,7 @@ impl Connection {
     fn begin(&mut self) -> Result<()> {
         if self.busy {
             self.wire.close();
-            return Err(Error::Abandoned { server: self.wire.server.clone() });
+            return Err(self.over());
         }
         self.busy = true;
         Ok(())
@@ -263,6 +263,17 @@ impl Connection {
         outbox.put_u8(0);
         let sent = self.wire.flush().await;
         sent.map_err(|lost| self.last_words(lost))
+    }
+
+    /// The error of a session that is asked although it is over, or nobody knows where it stands.
+    fn over(&self) -> Error {
+        let server = self.wire.server.clone();
+        match &self.wire.end {
+            Some(why) => {
+                Error::Lost { server, source: std::io::Error::new(std::io::ErrorKind::NotConnected, why.clone()) }
+            }
+            None => Error::Abandoned { server },
+        }
     }
 
     /// A server that ended the session said why before.
@@ -305,7 +316,13 @@ impl Connection {
                 None => match self.wire.next().await {
                     Ok(message) => message,
                     // The last word of a session that was ended.
-                    Err(lost) => return Err(failure.unwrap_or(lost)),
+                    Err(lost) => {
+                        let why = failure.unwrap_or(lost);
+                        if let Error::Server(error) = &why {
+                            self.wire.end = Some(error.to_string());
+                        }
+                        return Err(why);
+                    }
                 },
             };
             match message {

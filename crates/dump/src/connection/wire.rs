@@ -101,6 +101,8 @@ pub(super) struct Wire {
     pub(super) notices: Vec<ServerError>,
     notice_bytes: usize,
     longest_message: usize,
+    /// Why the session is over, for whoever asks it again.
+    pub(super) end: Option<String>,
 }
 
 impl Wire {
@@ -114,6 +116,7 @@ impl Wire {
             notices: Vec::new(),
             notice_bytes: 0,
             longest_message: STRANGER_MESSAGE_BYTES,
+            end: None,
         }
     }
 
@@ -141,6 +144,7 @@ impl Wire {
 
     pub(super) fn lost(&mut self, source: io::Error) -> Error {
         self.close();
+        self.end.get_or_insert_with(|| source.to_string());
         Error::Lost { server: self.server.clone(), source }
     }
 
