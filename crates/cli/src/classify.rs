@@ -116,8 +116,11 @@ fn core_message(error: &CoreError) -> String {
         CoreError::Destination { destination, source, .. } => {
             format!("the backup is not at {destination}: {}", core_message(source))
         }
-        // Only a dump that failed is said to have failed: most often it was never begun.
-        CoreError::Dump(source) if dump_code(source) != Code::DumpFailed => chain(source),
+        // Only a dump that failed is said to have failed: most often it was never begun, and the error says of what. A refused
+        // statement says nothing of the kind.
+        CoreError::Dump(source) if dump_code(source) != Code::DumpFailed && !matches!(source, DumpError::Server(_)) => {
+            chain(source)
+        }
         _ => chain(error),
     }
 }
@@ -177,7 +180,7 @@ fn dump_code(error: &DumpError) -> Code {
         DumpKind::Interrupted => Code::Interrupted,
         DumpKind::Timeout => Code::DatabaseTimeout,
         DumpKind::Io => match error {
-            DumpError::Io { source, .. } => Failure::io("", source).code,
+            DumpError::Io { source, .. } | DumpError::NotStarted { source, .. } => Failure::io("", source).code,
             _ => Code::Unexpected,
         },
         _ => Code::DumpFailed,
