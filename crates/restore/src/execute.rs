@@ -14,6 +14,7 @@ use crate::half_made::{self, TablesNote};
 use crate::journal::{self, Act, Construction, Note};
 use crate::kept::Recovery;
 use crate::lists::Lists;
+use crate::patience::{no_answer, to_its_end};
 use crate::recovery::{lock, pinned, unlock};
 use crate::settings::Outside;
 use crate::standstill::Standstill;
@@ -39,7 +40,7 @@ impl Restorer {
         if !plan.blockers.is_empty() {
             return Err(Error::Blocked { blockers: plan.blockers.clone() });
         }
-        let mut run = Run::begin(self, plan).await?;
+        let mut run = self.unless_cancelled(Box::pin(Run::begin(self, plan))).await?;
         let outcome = match plan.method {
             Method::Create | Method::Swap => Box::pin(run.beside(snapshot)).await,
             Method::InPlace => Box::pin(run.in_place(snapshot)).await,
@@ -51,10 +52,14 @@ impl Restorer {
             }
         }
         let Run { maintenance, connect, note, .. } = run;
-        unlock(maintenance, &plan.database).await;
-        if outcome.is_ok() {
-            self.close_notes(plan.method, &connect, note).await;
-        }
+        let closing = async {
+            unlock(maintenance, &plan.database).await;
+            if outcome.is_ok() {
+                self.close_notes(plan.method, &connect, note).await;
+            }
+        };
+        // Given up, the lock goes with its session, and the next run reads the notes.
+        let _ = to_its_end(&self.cancel, closing).await;
         outcome
     }
 
@@ -75,15 +80,6 @@ impl Restorer {
             }
         }
         journal::clear(storage, own.as_ref()).await;
-    }
-
-    /// Stops waiting for `work` when the run is cancelled.
-    pub(crate) async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
-            biased;
-            result = work => result,
-            () = self.cancel.cancelled() => Err(Error::Interrupted),
-        }
     }
 }
 
@@ -236,11 +232,17 @@ impl<'a> Run<'a> {
             return Err(Error::Interrupted);
         }
         // Not to be left half-way: the server would go on creating what nobody drops any more.
-        let oid = database::create(&mut self.maintenance, name, &properties, &construction.comment()).await?;
+        let comment = construction.comment();
+        let creating = database::create(&mut self.maintenance, name, &properties, &comment);
+        let oid = to_its_end(&self.restorer.cancel, creating).await.unwrap_or(Err(Error::Interrupted))?;
         let filled = self.fill(name, &plan.lists.lists).await?;
         let begun = Instant::now();
-        self.revive().await?;
-        self.settle(name, properties.owner.as_deref()).await?;
+        let restorer = self.restorer;
+        let settling = async {
+            self.revive().await?;
+            self.settle(name, properties.owner.as_deref()).await
+        };
+        restorer.unless_cancelled(Box::pin(settling)).await?;
         self.times.swap += begun.elapsed();
         Ok((oid, filled))
     }
@@ -258,7 +260,8 @@ impl<'a> Run<'a> {
     }
 
     async fn fill(&mut self, name: &str, lists: &Lists) -> Result<Filled> {
-        let jobs = self.affordable_jobs().await?;
+        let restorer = self.restorer;
+        let jobs = restorer.unless_cancelled(self.affordable_jobs()).await?;
         let note = (self.plan.method == Method::Tables).then(|| self.note(Act::Tables, None, None));
         let note = note.map(|note| TablesNote { restorer: self.restorer, note, key: &mut self.note });
         let fill = Fill {
@@ -351,7 +354,9 @@ impl<'a> Run<'a> {
         let note = self.note(Act::Swap, Some(oid), snapshot.clone());
         self.note = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
         // From here on it is a matter of a moment, and half of it would be worse than all of it.
-        let exchanged = exchange.run(&self.connect, &*self.restorer.observer).await;
+        let exchanging = exchange.run(&self.connect, &*self.restorer.observer);
+        let exchanged =
+            to_its_end(&self.restorer.cancel, exchanging).await.unwrap_or_else(|| Err(exchange.unanswered()));
         // Where it is not known what happened, the next run tells by the note.
         if exchanged.as_ref().is_err_and(|error| !matches!(error, Error::Uncertain { .. })) {
             journal::clear(self.restorer.journal.as_deref(), self.note.as_ref()).await;
@@ -435,14 +440,22 @@ impl<'a> Run<'a> {
     /// Tables are added to the database.
     async fn tables(&mut self) -> Result<RestoreReport> {
         let plan = self.plan;
-        self.clear_the_way().await?;
-        let lists = tables::lists_for_existing(plan, &self.connect).await?;
+        let restorer = self.restorer;
+        let preparing = async {
+            self.clear_the_way().await?;
+            tables::lists_for_existing(plan, &self.connect).await
+        };
+        let lists = restorer.unless_cancelled(Box::pin(preparing)).await?;
         let filled = self.fill(&plan.database, &lists).await;
         match filled {
             Ok(filled) => self.report(filled, None, None).await,
             Err(error) => {
                 let made = std::mem::take(&mut self.made);
-                let left = tables::take_back(plan, &self.connect, made).await;
+                let taking = tables::take_back(plan, &self.connect, made);
+                let left = to_its_end(&restorer.cancel, taking).await.unwrap_or_else(|| {
+                    let error = no_answer("dropping it");
+                    vec![format!("what was restored of the tables is left half restored in {}: {error}", plan.database)]
+                });
                 if left.is_empty() {
                     journal::clear(self.restorer.journal.as_deref(), self.note.take().as_ref()).await;
                 }
@@ -468,6 +481,9 @@ impl<'a> Run<'a> {
                 way.words.join(", ")
             )));
         }
+        if way.half_made.is_empty() {
+            return Ok(());
+        }
         let left = tables::take_back(plan, &self.connect, Made::These(way.half_made)).await;
         if left.is_empty() { Ok(()) } else { Err(Error::Changed(left.join("; "))) }
     }
@@ -489,17 +505,21 @@ impl<'a> Run<'a> {
 
     /// Drops the half-made database. What cannot be dropped now, the next run drops.
     async fn discard(&mut self, name: &str) {
-        let dropped = match database::drop_database(&mut self.maintenance, name).await {
-            Ok(()) => Ok(()),
-            // The session may have ended with whatever ended the restore.
-            Err(_) => match sessions::maintenance(&self.connect, &[&self.plan.database, name]).await {
-                Ok(mut connection) => {
-                    database::drop_database(&mut connection, name).await.map_err(|error| one_line(&error))
-                }
-                Err(error) => Err(one_line(&error)),
-            },
+        let restorer = self.restorer;
+        let dropping = async {
+            match database::drop_database(&mut self.maintenance, name).await {
+                Ok(()) => Ok(()),
+                // The session may have ended with whatever ended the restore.
+                Err(_) => match sessions::maintenance(&self.connect, &[&self.plan.database, name]).await {
+                    Ok(mut connection) => {
+                        database::drop_database(&mut connection, name).await.map_err(|error| one_line(&error))
+                    }
+                    Err(error) => Err(one_line(&error)),
+                },
+            }
         };
-        if let Err(error) = dropped {
+        let dropped = to_its_end(&restorer.cancel, dropping).await;
+        if let Err(error) = dropped.unwrap_or_else(|| Err(no_answer("dropping it").to_string())) {
             self.warn(format!(
                 "the half-made database {name} could not be dropped: {error}; the next restore drops it"
             ));
@@ -513,11 +533,14 @@ impl<'a> Run<'a> {
         kept_as: Option<String>,
     ) -> Result<RestoreReport> {
         let plan = self.plan;
-        if let Err(error) = self.revive().await {
-            tracing::debug!(%error, "maintenance session");
-        }
-        let size = format!("SELECT pg_catalog.pg_database_size({})", quote_literal(&plan.database));
-        let restored_bytes = match self.maintenance.query(&size).await {
+        let restorer = self.restorer;
+        let asking = async {
+            self.revive().await?;
+            let size = format!("SELECT pg_catalog.pg_database_size({})", quote_literal(&plan.database));
+            self.maintenance.query(&size).await.doing("reading the size of the restored database")
+        };
+        // It is restored, whatever becomes of this.
+        let restored_bytes = match restorer.unless_cancelled(asking).await {
             Ok(rows) => rows.first().and_then(|row| row.get(0).ok()).unwrap_or(0),
             Err(error) => {
                 tracing::debug!(%error, "size of the restored database");

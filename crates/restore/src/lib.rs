@@ -39,6 +39,7 @@ mod load;
 mod names;
 mod needs;
 mod passes;
+mod patience;
 mod pieces;
 mod plan;
 mod planning;

@@ -20,6 +20,10 @@ use crate::{Error, RestoreRequest, Restorer, Result, Target, in_place, roles};
 impl Restorer {
     /// What [`Self::execute`] would do. Connects and reads, changes nothing.
     pub async fn plan(&self, request: &RestoreRequest) -> Result<RestorePlan> {
+        self.unless_cancelled(Box::pin(self.look_and_plan(request))).await
+    }
+
+    async fn look_and_plan(&self, request: &RestoreRequest) -> Result<RestorePlan> {
         let toc = request.source.toc().await?;
         let target = self.target_name(request)?;
         let inside =

@@ -16,25 +16,31 @@ impl Restorer {
     /// What interrupted runs left behind for the live database (or `database`). Changes nothing.
     pub async fn leftovers(&self, database: Option<&str>) -> Result<Recovery> {
         let live = database.unwrap_or(self.settings.database());
-        let mut connection = sessions::maintenance(&self.settings, &[live]).await?;
-        if !lock(&mut connection, live).await? {
-            return Ok(under_way(live));
-        }
-        let (found, warnings) = self.find(&mut connection, live).await?;
-        unlock(connection, live).await;
-        Ok(Recovery { leftovers: found.into_iter().map(|(leftover, _)| leftover).collect(), warnings })
+        let looking = async {
+            let mut connection = sessions::maintenance(&self.settings, &[live]).await?;
+            if !lock(&mut connection, live).await? {
+                return Ok(under_way(live));
+            }
+            let (found, warnings) = self.find(&mut connection, live).await?;
+            unlock(connection, live).await;
+            Ok(Recovery { leftovers: found.into_iter().map(|(leftover, _)| leftover).collect(), warnings })
+        };
+        self.unless_cancelled(looking).await
     }
 
     /// The same, and does what is to be done about it. [`Self::execute`] begins with it.
     pub async fn recover(&self, database: Option<&str>) -> Result<Recovery> {
         let live = database.unwrap_or(self.settings.database());
-        let mut connection = sessions::maintenance(&self.settings, &[live]).await?;
-        if !lock(&mut connection, live).await? {
-            return Ok(under_way(live));
-        }
-        let recovery = self.recover_locked(&mut connection, live).await?;
-        unlock(connection, live).await;
-        Ok(recovery)
+        let recovering = async {
+            let mut connection = sessions::maintenance(&self.settings, &[live]).await?;
+            if !lock(&mut connection, live).await? {
+                return Ok(under_way(live));
+            }
+            let recovery = self.recover_locked(&mut connection, live).await?;
+            unlock(connection, live).await;
+            Ok(recovery)
+        };
+        self.unless_cancelled(recovering).await
     }
 
     /// Under the restore's own lock.
@@ -105,8 +111,11 @@ impl Restorer {
 
     /// Databases that were replaced by earlier restores of the live database and are kept, newest first.
     pub async fn kept_databases(&self) -> Result<Vec<KeptDatabase>> {
-        let mut connection = sessions::maintenance(&self.settings, &[]).await?;
-        kept(&mut connection, self.settings.database()).await
+        let looking = async {
+            let mut connection = sessions::maintenance(&self.settings, &[]).await?;
+            kept(&mut connection, self.settings.database()).await
+        };
+        self.unless_cancelled(looking).await
     }
 
     /// Drops a kept database for good.

@@ -81,7 +81,7 @@ pub(crate) fn nobody() -> Tell {
 }
 
 /// SQLSTATE `insufficient_privilege`.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
+pub(crate) const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// Why something cannot be read.
 #[derive(Debug, Clone)]
