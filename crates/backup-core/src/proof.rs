@@ -1,7 +1,7 @@
 //! Proofs: what was verified of a backup, when, with what outcome.
 
 use chrono::{DateTime, Utc};
-use pgkeep_storage::{Created, Key};
+use pgkeep_storage::{Created, Key, StorageExt};
 use serde::{Deserialize, Serialize};
 
 use crate::{CatalogEntry, Error, Keeper, Meta, Result, objects, self_digest};
@@ -98,7 +98,8 @@ impl Proof {
 }
 
 impl Keeper {
-    /// Stores a proof beside every copy of the backup. An error only if no destination took it; others are warnings.
+    /// Stores a proof beside every copy of the backup. An error only if no destination took it; others are warnings. A copy
+    /// that has been removed meanwhile gets none: nobody would ever remove it.
     pub async fn store_proof(&self, entry: &CatalogEntry, proof: &Proof) -> Result<()> {
         let told = proof.stored_beside(&entry.meta);
         let json = self_digest::write(&Stored { backup_file: Some(entry.meta.backup_file.clone()), proof: &told })?;
@@ -107,9 +108,15 @@ impl Keeper {
         for copy in &entry.copies {
             let storage = self.destinations[copy.destination].storage.as_ref();
             let stored = async {
+                let meta = Key::new(format!("{}.meta", copy.key))?;
                 for attempt in 1.. {
-                    let created = storage.create(&proof_key(&copy.key, proof, attempt)?, json.clone()).await;
+                    let key = proof_key(&copy.key, proof, attempt)?;
+                    let created = storage.create(&key, json.clone()).await;
                     if created.map_err(objects::at(storage))? == Created::Created {
+                        // Whoever removes a backup removes its meta first, and then the proofs that are there.
+                        if !storage.exists(&meta).await.map_err(objects::at(storage))? {
+                            storage.delete(&key).await.map_err(objects::at(storage))?;
+                        }
                         break;
                     }
                 }

@@ -89,6 +89,9 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
                 word(depth)
             ));
         }
+        if looked_at.is_empty() && unknown.is_empty() {
+            rows.push([name.clone(), String::new(), word(depth).to_owned(), "removed".to_owned(), String::new()]);
+        }
         for report in looked_at {
             told(context, &report, begun);
             let result = if report.findings.is_empty() { "good" } else { "DAMAGED" };
