@@ -195,6 +195,7 @@ fn storage_code(error: &StorageError) -> Code {
             Code::PermissionDenied
         }
         StorageKind::Denied => Code::StoreRefused,
+        StorageKind::Untrusted => Code::StoreUntrusted,
         StorageKind::Unreachable | StorageKind::Timeout => Code::StoreUnreachable,
         StorageKind::Full => Code::DiskFull,
         StorageKind::Archived => Code::Archived,
@@ -215,11 +216,11 @@ fn restore_code(error: &RestoreError) -> Code {
         RestoreError::NoPgRestore { .. } => Code::ClientToolsMissing,
         RestoreError::Interrupted => Code::Interrupted,
         RestoreError::Usage(_) => Code::Usage,
+        RestoreError::AnotherSource { .. } => Code::ForeignSource,
         RestoreError::Io { source, .. } => Failure::io("", source).code,
         RestoreError::Database { source, .. }
         | RestoreError::Table { source, .. }
         | RestoreError::Swap { source, .. } => match dump_code(source) {
-        RestoreError::AnotherSource { .. } => Code::ForeignSource,
             Code::DumpFailed => Code::RestoreFailed,
             code => code,
         },

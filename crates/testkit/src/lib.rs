@@ -12,7 +12,8 @@
 //! - [`SchedulerHost`] is a host of its own with PostgreSQL, cron daemons and pgkeep's programs.
 //! - [`Aws`] is CloudWatch and SNS, [`MailServer`] a mail server, [`Receiver`] takes webhooks and pings: all on loopback.
 //! - [`hold_against_document`] keeps a table of docs/RELIABILITY.md and what a suite found the same.
-//! - [`FaultyStorage`] fails the n-th call of an operation; [`CountingRelay`] counts the bytes between client and server.
+//! - [`FaultyStorage`] fails the n-th call of an operation; [`CountingRelay`] counts the bytes between client and server,
+//!   [`EncryptingRelay`] puts TLS between them.
 //!
 //! Everything panics with a message where it cannot do what it says: a test that cannot run must fail.
 //! Calls block and may be made from tests with and without a runtime.
@@ -25,6 +26,7 @@ mod container;
 mod counting_relay;
 mod database;
 mod document;
+mod encrypting_relay;
 mod faulty_storage;
 mod faulty_tools;
 mod moto;
@@ -40,6 +42,7 @@ pub use ceph::Ceph;
 pub use counting_relay::CountingRelay;
 pub use database::ScratchDatabase;
 pub use document::hold_against_document;
+pub use encrypting_relay::{EncryptingRelay, tls_fixture};
 pub use faulty_storage::{FaultyStorage, Operation};
 pub use faulty_tools::{Fault, FaultyTools};
 pub use moto::Moto;

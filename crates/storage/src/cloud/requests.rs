@@ -1,8 +1,8 @@
-//! What `object_store` cannot ask of an S3 bucket: its unfinished multipart uploads, its settings, its versions, and objects
-//! out of archive tiers.
+//! What `object_store` cannot ask of an S3 bucket, or not well enough: its objects, its unfinished multipart uploads, its settings,
+//! its versions, and objects out of archive tiers.
 //!
-//! These requests are made by hand, with URLs it signs: ListMultipartUploads, AbortMultipartUpload, ListObjectVersions,
-//! DeleteObject of a version, RestoreObject, and the bucket's settings (Amazon S3 API Reference). The URLs are good for seconds and never shown.
+//! These requests are made by hand, with URLs it signs: ListObjectsV2, ListMultipartUploads, AbortMultipartUpload, ListObjectVersions,
+//! DeleteObject of a version, RestoreObject, and the bucket's settings (Amazon S3 API Reference). The URLs are good for minutes and never shown.
 
 use std::time::Duration;
 
@@ -13,26 +13,25 @@ use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer};
 
 use super::s3::S3Client;
-use super::{Network, Watch};
-use crate::classify::between;
-use crate::object::UnfinishedUploads;
+use super::{Network, Patience, Watch, listing};
+use crate::classify::{Facts, between};
+use crate::object::{BucketRequests, Page};
 use crate::{Key, ThawTier, Unfinished};
 
 /// How long a signed URL is good.
 const GOOD_FOR: Duration = Duration::from_mins(2);
-/// How often a request is made in all.
-const ATTEMPTS: u32 = 4;
 
-/// Lists and aborts uploads of one bucket.
-pub(super) struct MultipartListing {
+/// Requests to one bucket.
+pub(super) struct SignedRequests {
     s3: S3Client,
     http: HttpClient,
+    retries: u32,
 }
 
-impl MultipartListing {
+impl SignedRequests {
     pub(super) fn new(s3: S3Client, network: &Network, plain_http: bool) -> object_store::Result<Self> {
-        let http = Watch::new(network).connect(&network.client_options(plain_http)?)?;
-        Ok(Self { s3, http })
+        let http = Watch::new(network, Patience::Quick).connect(&network.client_options(plain_http))?;
+        Ok(Self { s3, http, retries: network.quick_retries as u32 })
     }
 
     async fn request(&self, method: Method, path: &Path, query: Vec<(&str, String)>) -> object_store::Result<String> {
@@ -46,41 +45,59 @@ impl MultipartListing {
         query: Vec<(&str, String)>,
         body: Bytes,
     ) -> object_store::Result<String> {
-        let mut attempt = 0;
+        let mut retried = 0;
         loop {
-            attempt += 1;
-            let options = SignedUrlOptions::new().with_query(query.clone());
-            let url = self.s3.signed_url_opts(method.clone(), path, GOOD_FOR, &options).await?;
-            let mut request = HttpRequest::new(HttpRequestBody::from(body.clone()));
-            *request.method_mut() = method.clone();
-            *request.uri_mut() = url.as_str().parse().map_err(|_| failure("a key that is no URL".to_owned()))?;
-            let passing = match self.http.execute(request).await {
-                Ok(answer) => {
-                    let status = answer.status();
-                    let body = answer.into_body().bytes().await.map_err(failure)?;
-                    let body = String::from_utf8_lossy(&body).into_owned();
-                    if status.is_success() {
-                        return Ok(body);
-                    }
-                    // Worded as object_store words it, to be understood like its own.
-                    let text = format!("Server returned non-2xx status code: {status}: {body}");
-                    if !status.is_server_error() || attempt == ATTEMPTS {
-                        return Err(failure(text));
-                    }
-                    text
-                }
-                Err(error) if attempt == ATTEMPTS => return Err(failure(error)),
-                Err(error) => error.to_string(),
+            let error = match self.attempt(&method, path, &query, &body).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
             };
-            tracing::debug!(passing, "listing unfinished uploads is tried again");
-            tokio::time::sleep(Duration::from_millis(100) * 2u32.pow(attempt)).await;
+            let facts = Facts::of(&error);
+            let hopeful = facts.is_passing() || (retried == 0 && facts.is_worth_another());
+            if !hopeful || retried == self.retries {
+                return Err(error);
+            }
+            tracing::debug!(cause = %facts.cause, "a request is made again");
+            retried += 1;
+            tokio::time::sleep(Duration::from_millis(100) * 2u32.pow(retried)).await;
         }
+    }
+
+    async fn attempt(
+        &self,
+        method: &Method,
+        path: &Path,
+        query: &[(&str, String)],
+        body: &Bytes,
+    ) -> object_store::Result<String> {
+        let options = SignedUrlOptions::new().with_query(query.to_vec());
+        let url = self.s3.signed_url_opts(method.clone(), path, GOOD_FOR, &options).await?;
+        let mut request = HttpRequest::new(HttpRequestBody::from(body.clone()));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = url.as_str().parse().map_err(|_| failure("a key that is no URL".to_owned()))?;
+        let answer = self.http.execute(request).await.map_err(failure)?;
+        let status = answer.status();
+        let body = answer.into_body().bytes().await.map_err(failure)?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        if status.is_success() {
+            return Ok(body);
+        }
+        // Worded as object_store words it, to be understood like its own.
+        Err(failure(format!("Server returned non-2xx status code: {status}: {body}")))
     }
 }
 
 #[async_trait]
-impl UnfinishedUploads for MultipartListing {
-    async fn list(&self, prefix: &Path) -> object_store::Result<Vec<Unfinished>> {
+impl BucketRequests for SignedRequests {
+    async fn page(&self, prefix: &Path, token: Option<&str>) -> object_store::Result<Page> {
+        let mut query = vec![("list-type", "2".to_owned())];
+        if !prefix.is_root() {
+            query.push(("prefix", format!("{prefix}/")));
+        }
+        query.extend(token.map(|token| ("continuation-token", token.to_owned())));
+        listing::page(&self.request(Method::GET, &Path::ROOT, query).await?).map_err(failure)
+    }
+
+    async fn unfinished(&self, prefix: &Path) -> object_store::Result<Vec<Unfinished>> {
         let mut found = Vec::new();
         let mut marker: Option<(String, String)> = None;
         loop {
@@ -152,20 +169,37 @@ fn upload(element: &str) -> Option<Unfinished> {
 }
 
 /// The text of the first element of that name.
-fn tag(xml: &str, name: &str) -> Option<String> {
-    let text = between(xml, &format!("<{name}>"), &format!("</{name}>"))?;
-    let text = [
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&quot;", "\""),
-        ("&apos;", "'"),
-        ("&#39;", "'"),
-        ("&#34;", "\""),
-        ("&amp;", "&"),
-    ]
-    .iter()
-    .fold(text, |text, (escaped, plain)| text.replace(escaped, plain));
-    Some(text)
+pub(super) fn tag(xml: &str, name: &str) -> Option<String> {
+    between(xml, &format!("<{name}>"), &format!("</{name}>")).map(|text| unescaped(&text))
+}
+
+/// Text of an XML document as it is meant.
+pub(super) fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let Some(end) = rest.find(';') else { break };
+        let meant = match &rest[1..end] {
+            "lt" => Some('<'),
+            "gt" => Some('>'),
+            "quot" => Some('"'),
+            "apos" => Some('\''),
+            "amp" => Some('&'),
+            number => {
+                let code = match number.strip_prefix("#x") {
+                    Some(digits) => u32::from_str_radix(digits, 16).ok(),
+                    None => number.strip_prefix('#').and_then(|digits| digits.parse().ok()),
+                };
+                code.and_then(char::from_u32)
+            }
+        };
+        let length = if meant.is_some() { end + 1 } else { 1 };
+        plain.push(meant.unwrap_or('&'));
+        rest = &rest[length..];
+    }
+    plain + rest
 }
 
 fn failure(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
@@ -186,5 +220,14 @@ mod tests {
         assert_eq!(found[0].key.as_str(), "a/R&amp;D <1>");
         assert_eq!((found[0].begun_ms % 60_000, found[0].upload.as_str()), (500, "2~x.y_z-"));
         assert_eq!(tag(page, "NextKeyMarker"), None);
+    }
+
+    #[test]
+    fn texts_are_unescaped_once() {
+        assert_eq!(
+            unescaped("a &lt;b&gt; &quot;c&quot; &#39;d&#x27; &amp;lt; & &nobody; &#x110000; é"),
+            "a <b> \"c\" 'd' &lt; & &nobody; &#x110000; é"
+        );
+        assert_eq!(unescaped("R&D"), "R&D");
     }
 }
