@@ -131,6 +131,7 @@ impl Keeper {
         let facts = run.connect().await?;
         let lock = run.lock().await?;
         let outcome = run.locked(facts, &lock).await;
+        std::mem::take(&mut run.reserved).give_back().await;
         let released = lock.release().await;
         let mut report = outcome?;
         if let Err(error) = released {

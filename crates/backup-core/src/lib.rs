@@ -41,6 +41,7 @@ mod read;
 mod recipients;
 mod recount;
 mod replicate;
+mod reserve;
 mod retention;
 mod run;
 pub mod schedule;

@@ -1,7 +1,7 @@
 //! One run of a backup, step by step.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgkeep_dump::{Dump, ServerFacts};
 use pgkeep_metrics::{Event, Stage};
@@ -10,6 +10,7 @@ use pgkeep_storage::{StorageExt, WriteOptions};
 use crate::draft::{Draft, Name};
 use crate::inventory::human_bytes;
 use crate::lanes::Target;
+use crate::reserve::Reserved;
 use crate::stop::Stop;
 use crate::{
     BackupOptions, BackupPlan, BackupReport, Catalog, CatalogEntry, Copy, Destination, DestinationReport, Error,
@@ -32,6 +33,8 @@ pub(crate) struct Run<'r> {
     pub(crate) warnings: Vec<String>,
     /// Destinations that were set aside, and why.
     pub(crate) failed: Vec<(Destination, Error)>,
+    /// The backup's name, until all is over.
+    pub(crate) reserved: Reserved,
 }
 
 impl<'r> Run<'r> {
@@ -49,6 +52,7 @@ impl<'r> Run<'r> {
             stop: Stop::new(&keeper.cancel, options.timeout),
             warnings: Vec::new(),
             failed: Vec::new(),
+            reserved: Reserved::default(),
         })
     }
 
@@ -138,7 +142,7 @@ impl<'r> Run<'r> {
         let source = self.stop.until(claim).await?;
         let catalog = self.stop.until(Catalog::load(&self.keeper)).await?;
         let replicated = self.replicate(&catalog).await?;
-        let name = self.stop.until(self.name(&catalog)).await?;
+        let name = self.reserve_name(&catalog).await?;
         let stop = self.stop.clone();
         let targets = stop.until(self.targets(&name, &facts, &catalog)).await?;
 
@@ -179,6 +183,25 @@ impl<'r> Run<'r> {
                 self.warn(&format!("missing copies could not be made good: {}", chain(&error)));
                 Ok(ReplicateReport::default())
             }
+        }
+    }
+
+    /// The next free name, reserved where the lock alone does not make it ours.
+    async fn reserve_name(&mut self, catalog: &Catalog) -> Result<Name> {
+        loop {
+            let name = self.stop.until(self.name(catalog)).await?;
+            let reserving = async { Ok(Reserved::take(&self.keeper.destinations, &name.id).await) };
+            if let Some(reserved) = self.stop.until(reserving).await? {
+                self.reserved = reserved;
+                // Whoever had it reserved before may have been done by then.
+                if self.reserved.is_nowhere() || !self.stop.until(self.taken(&name)).await? {
+                    return Ok(name);
+                }
+                std::mem::take(&mut self.reserved).give_back().await;
+            }
+            // By then it is another second, too.
+            let pause = Duration::from_millis(rand::random_range(200..1500));
+            self.stop.until(async { Ok(tokio::time::sleep(pause).await) }).await?;
         }
     }
 
