@@ -131,7 +131,15 @@ fn retention(criterion: &mut Criterion) {
         .map(|number| {
             let (class, begun) = begun(number);
             let id = BackupId::new(class, begun, 1);
-            Keep { id, class, begun, good: number % 50 != 0, proven: number % 7 == 0, whole: number % 30 != 0 }
+            Keep {
+                id,
+                class,
+                begun,
+                clocks_agree: true,
+                good: number % 50 != 0,
+                proven: number % 7 == 0,
+                whole: number % 30 != 0,
+            }
         })
         .collect();
     let rule = ClassPolicy { days: Some(30), at_least: 7, at_most: Some(100) };

@@ -7,7 +7,7 @@ use pgkeep_compress::Codec;
 use pgkeep_dump::{Dump, Selection};
 use serde::Serialize;
 
-use crate::run::Run;
+use crate::run::{Run, chain};
 use crate::{
     BackupClass, BackupId, Keeper, LockOptions, Meta, Policy, PruneReport, Recipients, ReplicateReport, Result,
     RetentionPlan, SweepPlan,
@@ -135,7 +135,7 @@ impl Keeper {
         let released = lock.release().await;
         let mut report = outcome?;
         if let Err(error) = released {
-            run.warn(&format!("the lock could not be given back, it ends by itself: {error}"));
+            run.warn(&format!("the lock could not be given back, it ends by itself: {}", chain(&error)));
         }
         report.warnings = run.warnings;
         Ok(report)

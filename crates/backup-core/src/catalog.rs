@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -20,6 +20,9 @@ use crate::{
 /// Metas and proofs read at once from one store; of larger ones, one.
 const READS_AT_ONCE: usize = 32;
 const LARGE: u64 = 8 << 20;
+/// Clocks of hosts and servers that are further apart contradict each other: a backup is named before its snapshot is taken,
+/// and may wait for hours in between.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::days(1);
 
 /// The backups of a source. Reading never depends on the layout: every `*.meta` below a destination's root counts.
 #[derive(Debug, Clone, Default)]
@@ -116,6 +119,9 @@ pub struct Copy {
     pub stored_bytes: Option<u64>,
     /// Its storage class, where the store tells: listings do not, see [`Keeper::look_up_classes`].
     pub storage_class: Option<String>,
+    /// When its meta was written, by the store's clock, where the store has one of its own: a local folder's is the host's.
+    #[serde(skip)]
+    pub published: Option<DateTime<Utc>>,
 }
 
 fn as_text<S: serde::Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
@@ -159,13 +165,30 @@ impl CatalogEntry {
         self.proofs.iter().any(|proof| proof.outcome == ProofOutcome::Good && proof.kind >= ProofKind::Deep)
     }
 
+    /// When it was made, as two of three clocks say, or the one in the middle if all agree: the host's, the database server's,
+    /// that of a bucket which took it. `None` if no two of them agree.
+    fn begun(&self) -> Option<DateTime<Utc>> {
+        let (host, server) = (self.meta.date, self.meta.snapshot_time);
+        let near = |one: DateTime<Utc>, other: DateTime<Utc>| (one - other).abs() <= CLOCKS_DIFFER;
+        let stores = || self.copies.iter().filter_map(|copy| copy.published);
+        let store = stores().find(|store| near(*store, host) || near(*store, server));
+        match (near(host, server), store) {
+            (true, Some(store)) => Some(store.clamp(host.min(server), host.max(server))),
+            (true, None) => Some(server),
+            (false, Some(store)) => Some(if near(store, host) { host } else { server }),
+            (false, None) => None,
+        }
+    }
+
     /// What retention needs to know of the copy at `destination`.
     pub fn keep(&self, destination: usize) -> Keep {
         let good = self.good_at(destination);
+        let begun = self.begun();
         Keep {
             id: self.meta.id.clone(),
             class: self.meta.backup_type,
-            begun: self.meta.date,
+            begun: begun.unwrap_or(self.meta.date),
+            clocks_agree: begun.is_some(),
             good,
             proven: good && self.proven(),
             whole: self.meta.is_whole(),
@@ -204,6 +227,21 @@ impl Catalog {
     /// Lists every destination and reads metas and proofs, many at once. A destination that can't be listed is noted in
     /// `incomplete`; an error only if none could be.
     pub async fn load(keeper: &Keeper) -> Result<Self> {
+        let (catalog, mut failures) = Self::look(keeper).await;
+        if !failures.is_empty() && failures.len() == keeper.destinations.len() {
+            return Err(failures.remove(0));
+        }
+        Ok(catalog)
+    }
+
+    /// The same for those who may overlook nothing: an error if any destination can't be listed.
+    pub(crate) async fn load_whole(keeper: &Keeper) -> Result<Self> {
+        let (catalog, failures) = Self::look(keeper).await;
+        failures.into_iter().next().map_or(Ok(catalog), Err)
+    }
+
+    /// What could be listed, and why the rest could not.
+    async fn look(keeper: &Keeper) -> (Self, Vec<Error>) {
         let listings: Vec<BoxFuture<'_, _>> = keeper
             .destinations
             .iter()
@@ -229,9 +267,6 @@ impl Catalog {
                 }
             }
         }
-        if !failures.is_empty() && failures.len() == keeper.destinations.len() {
-            return Err(failures.remove(0));
-        }
         catalog.adoptable.sort_by(|one, other| (other.modified, &other.key).cmp(&(one.modified, &one.key)));
         catalog.entries = entries.into_values().collect();
         for entry in &mut catalog.entries {
@@ -242,7 +277,7 @@ impl Catalog {
         catalog.entries.sort_by(|one, other| {
             (other.meta.snapshot_time, &other.meta.id).cmp(&(one.meta.snapshot_time, &one.meta.id))
         });
-        Ok(catalog)
+        (catalog, failures)
     }
 
     /// The backups of this source, newest first.
@@ -502,6 +537,9 @@ impl Listing {
             match checked {
                 Ok((meta, key)) => {
                     let archive_info = by_key.get(archive);
+                    let own_clock = !storage.location().as_str().starts_with("file://");
+                    let written = by_key.get(format!("{archive}.meta").as_str()).map(|info| info.modified_ms);
+                    let published = written.filter(|_| own_clock).and_then(DateTime::from_timestamp_millis);
                     listing.found.push(Found {
                         copy: Copy {
                             destination: index,
@@ -509,6 +547,7 @@ impl Listing {
                             key,
                             stored_bytes: archive_info.map(|info| info.bytes),
                             storage_class: archive_info.and_then(|info| info.storage_class.clone()),
+                            published,
                         },
                         meta: Arc::new(meta),
                         proofs: proofs_of.remove(archive).unwrap_or_default(),

@@ -6,7 +6,7 @@
 //! found by its mark (see `sweep`); nothing else ever is.
 
 use futures::TryStreamExt;
-use pgkeep_storage::{Created, Key, ObjectInfo, Storage};
+use pgkeep_storage::{Key, ObjectInfo, Storage};
 use serde::{Deserialize, Serialize};
 
 use crate::{BackupId, Error, Result, objects, self_digest};
@@ -52,7 +52,7 @@ impl Mark {
         let json = self_digest::write(self)?;
         loop {
             let key = Key::new(format!("{PREFIX}{}-{:016x}", self.id, rand::random::<u64>()))?;
-            if storage.create(&key, json.clone()).await.map_err(objects::at(storage))? == Created::Created {
+            if objects::create(storage, &key, json.clone()).await? {
                 return Ok(key);
             }
         }

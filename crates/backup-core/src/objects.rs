@@ -1,7 +1,7 @@
 //! Small objects of a store: metas, proofs, records, locks.
 
 use bytes::Bytes;
-use pgkeep_storage::{Error as StorageError, Key, Storage, StorageExt};
+use pgkeep_storage::{Created, Error as StorageError, Key, Storage, StorageExt};
 
 use crate::{Error, Result};
 
@@ -31,4 +31,18 @@ pub(crate) async fn get(storage: &dyn Storage, key: &Key) -> Result<Option<Bytes
 /// Stores a small object, replacing what is there.
 pub(crate) async fn put(storage: &dyn Storage, key: &Key, object: Bytes) -> Result<()> {
     storage.put(key, object).await.map(drop).map_err(at(storage))
+}
+
+/// Creates a small object that nobody else would write the same; `false` if there is another one. When the store can't say
+/// whether it created it, it is asked what is there.
+pub(crate) async fn create(storage: &dyn Storage, key: &Key, object: Bytes) -> Result<bool> {
+    let created = storage.create(key, object.clone()).await;
+    if matches!(created, Ok(Created::Created)) {
+        return Ok(true);
+    }
+    match (created, get(storage, key).await) {
+        (_, Ok(Some(found))) if found == object => Ok(true),
+        (Ok(_), found) => found.map(|_| false),
+        (Err(error), _) => Err(at(storage)(error)),
+    }
 }

@@ -1,7 +1,7 @@
 //! Proofs: what was verified of a backup, when, with what outcome.
 
 use chrono::{DateTime, Utc};
-use pgkeep_storage::{Created, Key, StorageExt};
+use pgkeep_storage::{Key, StorageExt};
 use serde::{Deserialize, Serialize};
 
 use crate::{CatalogEntry, Error, Keeper, Meta, Result, objects, self_digest};
@@ -111,8 +111,7 @@ impl Keeper {
                 let meta = Key::new(format!("{}.meta", copy.key))?;
                 for attempt in 1.. {
                     let key = proof_key(&copy.key, proof, attempt)?;
-                    let created = storage.create(&key, json.clone()).await;
-                    if created.map_err(objects::at(storage))? == Created::Created {
+                    if objects::create(storage, &key, json.clone()).await? {
                         // Whoever removes a backup removes its meta first, and then the proofs that are there.
                         if !storage.exists(&meta).await.map_err(objects::at(storage))? {
                             storage.delete(&key).await.map_err(objects::at(storage))?;

@@ -7,6 +7,8 @@ use pgkeep_storage::{Key, ObjectInfo, Storage};
 use serde::Serialize;
 
 use crate::mark::Mark;
+use crate::run::chain;
+use crate::stop::Stop;
 use crate::{
     BackupId, Catalog, CatalogEntry, Copy, Destination, Error, Keep, Keeper, Lock, LockOptions, Policy, Result,
     RetentionPlan, Unreadable, objects,
@@ -37,9 +39,9 @@ pub struct PruneReport {
 }
 
 impl Keeper {
-    /// What [`Self::prune`] would do, per destination. A destination that could not be listed in full, or has an
-    /// unreadable meta, gets no plan, and none does if it is not known whose backups they are; backups of another source
-    /// are kept. One with an unreadable proof is kept as well, and takes no other's place: the proof may have said that it is damaged.
+    /// What [`Self::prune`] would do, per destination. A destination that has an unreadable meta gets no plan. None does if one
+    /// could not be listed in full, where proofs of any backup may lie, or if it is not known whose backups they are; backups of
+    /// another source are kept. One with an unreadable proof is kept as well, and takes no other's place: the proof may have said that it is damaged.
     pub fn plan_prune(&self, catalog: &Catalog, policy: &Policy) -> Vec<(String, RetentionPlan)> {
         let now = self.clock.now();
         let complete =
@@ -69,18 +71,24 @@ impl Keeper {
             Some(lock) => Some(Lock::acquire(self, lock).await?),
             None => None,
         };
-        let outcome = self.prune_locked(&options.policy, lock.as_ref()).await;
-        if let Some(lock) = lock {
-            lock.release().await?;
+        let stop = Stop::new(&self.cancel, None);
+        let mut outcome = stop.until(self.prune_locked(&options.policy, lock.as_ref())).await;
+        if let Some(lock) = lock
+            && let Err(error) = lock.release().await
+            && let Ok(report) = &mut outcome
+        {
+            let why = chain(&error);
+            report.warnings.push(format!("the lock could not be given back, it ends by itself: {why}"));
         }
         outcome
     }
 
-    async fn prune_locked(&self, policy: &Policy, lock: Option<&Lock>) -> Result<PruneReport> {
+    /// The same under a lock that is there already, if there is one. May be dropped at any point.
+    pub(crate) async fn prune_locked(&self, policy: &Policy, lock: Option<&Lock>) -> Result<PruneReport> {
         let catalog = Catalog::load(self).await?;
         let mut report = PruneReport::default();
         for (name, reason) in &catalog.incomplete {
-            report.warnings.push(format!("{name} could not be listed, so nothing is removed there: {reason}"));
+            report.warnings.push(format!("{name} could not be listed, so nothing is removed: {reason}"));
         }
         for unreadable in &catalog.unreadable {
             let Unreadable { destination, key, reason, .. } = unreadable;
@@ -105,9 +113,6 @@ impl Keeper {
                 continue;
             };
             for decision in plan.removals() {
-                if self.cancel.is_cancelled() {
-                    return Err(Error::Interrupted);
-                }
                 if let Some(lock) = lock {
                     lock.check()?;
                 }
@@ -115,11 +120,14 @@ impl Keeper {
             }
         }
         for plan in self.plan_sweep(&catalog).await {
+            if let Some(lock) = lock {
+                lock.check()?;
+            }
             match self.sweep(&plan).await {
                 Ok(swept) => report.swept += swept,
                 Err(error) => {
                     let name = &plan.destination;
-                    report.warnings.push(format!("what was left at {name} could not be swept: {error}"));
+                    report.warnings.push(format!("what was left at {name} could not be swept: {}", chain(&error)));
                 }
             }
         }
@@ -139,7 +147,9 @@ impl Keeper {
                 report.freed_bytes += copy.stored_bytes.unwrap_or_default();
                 self.detail(&format!("removed {id} from {}", copy.name));
             }
-            Err(error) => report.warnings.push(format!("{id} could not be removed from {}: {error}", copy.name)),
+            Err(error) => {
+                report.warnings.push(format!("{id} could not be removed from {}: {}", copy.name, chain(&error)))
+            }
         }
     }
 }
@@ -149,10 +159,10 @@ fn blocks(unreadable: &Unreadable) -> bool {
     unreadable.is_meta() || unreadable.key == "source.json"
 }
 
-/// Whether all that lies at a destination is known.
+/// Whether all is known of what lies at a destination. Some of it may be told elsewhere: what was verified of it, and when it was
+/// made.
 pub(crate) fn is_complete(catalog: &Catalog, destination: &Destination) -> bool {
-    let listed = !catalog.incomplete.iter().any(|(name, _)| *name == destination.name);
-    listed
+    catalog.incomplete.is_empty()
         && knows_whose(catalog)
         && !catalog.unreadable.iter().any(|unreadable| unreadable.destination == destination.name && blocks(unreadable))
 }
@@ -283,7 +293,7 @@ mod tests {
         let plan = prune().await;
         assert_eq!(removed(&plan), 1, "{plan:?}");
         let reasons: Vec<_> = plan.decisions.iter().map(|decision| decision.reasons.clone()).collect();
-        assert_eq!(reasons[0], [crate::Reason::Doubtful]);
+        assert_eq!(reasons[0], [crate::Reason::Young, crate::Reason::Doubtful]);
         assert_eq!(reasons[1], [crate::Reason::NewestGood, crate::Reason::Among(1)]);
     }
 

@@ -52,8 +52,10 @@ impl BackupSource {
         let good = |copy: &&crate::Copy| entry.good_at(copy.destination);
         let best = there().filter(online).find(good).or_else(|| there().find(good));
         let copy = best.or_else(|| there().find(online)).or_else(|| there().next());
-        let missing =
-            || Error::NotFound { wanted: format!("the archive of {}", entry.meta.id), candidates: Vec::new() };
+        let missing = || Error::Damaged {
+            object: entry.meta.id.to_string(),
+            reason: "its archive is missing wherever its meta lies".to_owned(),
+        };
         let copy = copy.ok_or_else(missing)?;
         Self::copy(keeper, entry, copy).opened()
     }

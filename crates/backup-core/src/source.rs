@@ -1,9 +1,10 @@
 //! Whose backups lie under a prefix.
 
 use pgkeep_dump::SourceIdentity;
-use pgkeep_storage::{Created, Key, Storage};
+use pgkeep_storage::{Key, Storage};
 use serde::{Deserialize, Serialize};
 
+use crate::run::chain;
 use crate::{Catalog, Destination, Error, Keeper, Meta, Result, objects, self_digest};
 
 /// `source.json`: the source of a prefix, created if absent.
@@ -68,18 +69,36 @@ impl Keeper {
         name: Option<&str>,
         take_over: bool,
     ) -> Result<SourceRecord> {
+        let (record, failed) = self.claim_each(identity, name, take_over).await?;
+        for (index, error) in failed {
+            let destination = &self.destinations[index];
+            if destination.required {
+                return Err(error);
+            }
+            self.warn(&format!("the source can't be recorded at {}: {}", destination.name, chain(&error)));
+        }
+        Ok(record)
+    }
+
+    /// The same for each destination; gives those whose store failed, so that it is not known whose they are, with their errors.
+    pub(crate) async fn claim_each(
+        &self,
+        identity: &SourceIdentity,
+        name: Option<&str>,
+        take_over: bool,
+    ) -> Result<(SourceRecord, Vec<(usize, Error)>)> {
         let identity = SourceIdentity { server: self.global_name(&identity.server), ..identity.clone() };
         let mut claimed = None;
-        for destination in &self.destinations {
+        let mut failed = Vec::new();
+        for (index, destination) in self.destinations.iter().enumerate() {
             match self.claim_at(destination, &identity, name, take_over).await {
                 Ok(record) => claimed = claimed.or(Some(record)),
-                Err(error @ Error::Storage { .. }) if !destination.required => {
-                    self.warn(&format!("the source can't be recorded at {}: {error}", destination.name));
-                }
+                Err(error @ Error::Storage { .. }) => failed.push((index, error)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(claimed.unwrap_or_else(|| SourceRecord { name: name.unwrap_or(&identity.database).to_owned(), identity }))
+        let unknown = || SourceRecord { name: name.unwrap_or(&identity.database).to_owned(), identity };
+        Ok((claimed.unwrap_or_else(unknown), failed))
     }
 
     async fn claim_at(
@@ -124,7 +143,7 @@ impl Keeper {
                 objects::put(storage, &key()?, json).await?;
                 return Ok(record);
             }
-            if storage.create(&key()?, json).await.map_err(objects::at(storage))? == Created::Created {
+            if objects::create(storage, &key()?, json).await? {
                 return Ok(record);
             }
         }

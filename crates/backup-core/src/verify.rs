@@ -427,11 +427,11 @@ impl Look<'_> {
         if !is_damage {
             return Err(error);
         }
-        let subject = match &error {
-            Error::Frame { frame, .. } => self.in_frame(*frame),
-            _ => self.source.object(&self.source.key),
-        };
-        self.find(subject, chain(&error));
+        match error {
+            Error::Damaged { object, reason } => self.find(object, reason),
+            Error::Frame { frame, .. } => self.find(self.in_frame(frame), chain(&error)),
+            _ => self.find(self.source.object(&self.source.key), chain(&error)),
+        }
         Ok(None)
     }
 

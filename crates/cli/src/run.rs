@@ -87,7 +87,11 @@ fn command(invocation: Invocation, surroundings: Surroundings, begun: DateTime<U
         let signals = Signals::listen(Arc::clone(&reporter))?;
         let run = commands::run(invocation, surroundings, Arc::clone(&reporter), signals.cancel.clone());
         tokio::select! {
-            result = run => result.map_err(|failure| signals.rename(failure)),
+            result = run => match result {
+                // Also of a run that tells how far it came.
+                Ok(done) => Ok(Done { failure: done.failure.map(|failure| signals.rename(failure)), ..done }),
+                Err(failure) => Err(signals.rename(failure)),
+            },
             () = signals.forced() => Err(signals.failure()),
         }
     });

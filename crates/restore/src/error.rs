@@ -201,7 +201,7 @@ impl Error {
             Self::Changed(_) => "nothing was changed; look at a new plan, and run it again".to_owned(),
             Self::Database { source, .. } | Self::Table { source, .. } => return source.hint(),
             Self::SourceViolation { .. } => {
-                "the source already had these rows when it was backed up; restore to another database with --force and correct them there"
+                "the source already had these rows when it was backed up; restore to another database with --accept-differences and correct them there"
                     .to_owned()
             }
             Self::HalfDone { snapshot: Some(snapshot), .. } => {

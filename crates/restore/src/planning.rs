@@ -34,6 +34,7 @@ impl Restorer {
         } else {
             Lists::of_tables(&toc.entries, &request.tables)?
         };
+        has_whole_globals(request).await?;
         let created_roles = self.roles_to_create(request, &facts).await?;
         let now = self.clock.now();
         let mut draft = Draft {
@@ -69,7 +70,7 @@ impl Restorer {
         let beyond_role = beyond(&toc, &lists.lists, &facts, !request.no_owner);
         if !beyond_role.is_empty() && !request.force {
             blockers.push(format!(
-                "role {} cannot restore {} (see \"beyond this role\"); restore as a superuser, or pass --force to go without",
+                "role {} cannot restore {} (see \"beyond this role\"); restore as a superuser, or pass --accept-differences to go without",
                 facts.role.name,
                 crate::error::plural(beyond_role.len(), "item")
             ));
@@ -148,6 +149,20 @@ impl Restorer {
         }
         let Some(globals) = request.source.globals().await? else { return Ok(BTreeSet::new()) };
         Ok(roles::Globals::read(&String::from_utf8_lossy(&globals)).missing(&facts.roles))
+    }
+}
+
+/// Refuses a whole backup whose globals are damaged: what would come back lacks the database's settings and grants.
+async fn has_whole_globals(request: &RestoreRequest) -> Result<()> {
+    if !request.tables.is_empty() || request.force {
+        return Ok(());
+    }
+    match request.source.private_facts().await {
+        Err(pgkeep_core::Error::Damaged { object, reason }) => {
+            let way = "--accept-differences restores without the database's settings and grants, which are in it";
+            Err(pgkeep_core::Error::Damaged { object, reason: format!("{reason}; {way}") }.into())
+        }
+        other => Ok(other.map(drop)?),
     }
 }
 

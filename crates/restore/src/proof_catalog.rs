@@ -58,16 +58,12 @@ impl Prover<'_> {
             };
             let all: Vec<_> = (0..batch.len()).map(select).collect();
             // One that cannot be read must not hide the others.
-            let rows = match connection.query(all.join(b" UNION ALL ".as_slice())).await {
-                Ok(rows) => rows,
-                Err(_) => {
-                    let mut rows = Vec::new();
-                    for (sequence, sql) in batch.iter().zip(&all) {
-                        rows.extend(read_sequence(connection, sequence, sql, report).await?);
-                    }
-                    rows
+            let mut rows = connection.query(all.join(b" UNION ALL ".as_slice())).await.unwrap_or_default();
+            if rows.is_empty() {
+                for (sequence, sql) in batch.iter().zip(&all) {
+                    rows.extend(read_sequence(connection, sequence, sql, report).await?);
                 }
-            };
+            }
             for row in rows {
                 let at: usize = row.get(0).doing("reading sequences")?;
                 let Some(sequence) = batch.get(at) else { continue };

@@ -25,7 +25,7 @@ pub(crate) fn io_error(
     let code = errno.and_then(errno_name).map(str::to_owned);
     let source = Box::new(Cause { text: error.to_string(), code, status: None });
     match errno {
-        Some(Errno::NOSPC | Errno::DQUOT) => Error::Full { doing, location, free_bytes: free_bytes(), source },
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Error::Full { doing, location, free_bytes: free_bytes(), source },
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP) => Error::Denied { doing, location, source },
         Some(Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::NAMETOOLONG) => {
             Error::Invalid { location, reason: format!("cannot {doing}: {error}") }

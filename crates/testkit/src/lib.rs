@@ -12,7 +12,7 @@
 //! - [`SchedulerHost`] is a host of its own with PostgreSQL, cron daemons and pgkeep's programs.
 //! - [`Aws`] is CloudWatch and SNS, [`MailServer`] a mail server, [`Receiver`] takes webhooks and pings: all on loopback.
 //! - [`hold_against_document`] keeps a table of docs/RELIABILITY.md and what a suite found the same.
-//! - [`FaultyStorage`] fails the n-th call of an operation; [`CountingRelay`] counts the bytes between client and server,
+//! - [`FaultyStorage`] lets the n-th call of an operation meet [`Trouble`], [`TimedStorage`] has a clock of its own; [`CountingRelay`] counts the bytes between client and server,
 //!   [`EncryptingRelay`] puts TLS between them.
 //!
 //! Everything panics with a message where it cannot do what it says: a test that cannot run must fail.
@@ -37,13 +37,15 @@ mod programs;
 pub mod saas;
 mod scheduler;
 mod services;
+mod timed_storage;
+mod trouble;
 
 pub use ceph::Ceph;
 pub use counting_relay::CountingRelay;
 pub use database::ScratchDatabase;
 pub use document::hold_against_document;
 pub use encrypting_relay::{EncryptingRelay, tls_fixture};
-pub use faulty_storage::{FaultyStorage, Operation};
+pub use faulty_storage::FaultyStorage;
 pub use faulty_tools::{Fault, FaultyTools};
 pub use moto::Moto;
 pub use oracle::{LargeObjects, TableContents, contents, dump_text, dump_text_sorted, large_objects, schema_text};
@@ -51,6 +53,8 @@ pub use postgres::{MAJORS, PostgresOptions, PostgresServer};
 pub use programs::{client_tools, client_tools_path, program, python_program};
 pub use scheduler::{CronDaemon, SchedulerHost};
 pub use services::{Aws, MailServer, Receiver, Request};
+pub use timed_storage::TimedStorage;
+pub use trouble::{Operation, StoreFault, Trouble};
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -107,7 +107,7 @@ impl Cluster {
         let interrupted = |failure| {
             if cancel.is_cancelled() { Failure::new(Code::Interrupted, "interrupted") } else { failure }
         };
-        initialise(&bin_dir, &path, user).await.map_err(interrupted)?;
+        initialise(&bin_dir, &path, user, cancel).await.map_err(interrupted)?;
         let server = serve(purpose, &bin_dir, &path, user)?;
         let mut cluster = Self { server, folder: Some(folder), _alive: alive, path, bin_dir };
         if let Err(failure) = cluster.wait_until_ready(cancel).await {
@@ -210,13 +210,30 @@ fn command(program: PathBuf, folder: &Path, user: Option<User>) -> Command {
     command
 }
 
-async fn initialise(bin_dir: &Path, folder: &Path, user: Option<User>) -> Result<()> {
-    let output = command(bin_dir.join("initdb"), folder, user)
+async fn initialise(bin_dir: &Path, folder: &Path, user: Option<User>, cancel: &CancellationToken) -> Result<()> {
+    let program = bin_dir.join("initdb");
+    let child = command(program.clone(), folder, user)
         .args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=trust", "--username", USER, "--pgdata"])
         .arg(folder.join("data"))
-        .output()
-        .await
-        .map_err(|error| Failure::io("run initdb", &error))?;
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| missing(&format!("{} cannot be run: {error}", program.display())))?;
+    let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let ended = tokio::select! {
+        output = tokio::time::timeout(START_LIMIT, child.wait_with_output()) => output
+            .unwrap_or_else(|_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it did not end within a minute"))),
+        () = cancel.cancelled() => Err(std::io::Error::other("interrupted")),
+    };
+    let output = ended.map_err(|error| {
+        // With whatever it has started; it is reaped as it was dropped.
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        Failure::io("run initdb", &error)
+    })?;
     if output.status.success() {
         return Ok(());
     }
