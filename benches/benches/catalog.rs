@@ -49,7 +49,6 @@ fn meta(number: usize) -> Meta {
         tool_version: text("pgkeep bench"),
         engine: text("pg_dump"),
         snapshot_time: begun,
-        snapshot: None,
         wal_position: None,
         database: DatabaseMeta {
             name: text("app"),
@@ -131,15 +130,7 @@ fn retention(criterion: &mut Criterion) {
         .map(|number| {
             let (class, begun) = begun(number);
             let id = BackupId::new(class, begun, 1);
-            Keep {
-                id,
-                class,
-                begun,
-                clocks_agree: true,
-                good: number % 50 != 0,
-                proven: number % 7 == 0,
-                whole: number % 30 != 0,
-            }
+            Keep { id, class, begun, good: number % 50 != 0, proven: number % 7 == 0, whole: number % 30 != 0 }
         })
         .collect();
     let rule = ClassPolicy { days: Some(30), at_least: 7, at_most: Some(100) };

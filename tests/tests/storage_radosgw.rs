@@ -1,10 +1,6 @@
 //! The store over Ceph's S3 gateway: conformance, and what only a real server can refuse.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,9 +10,7 @@ use pgkeep_storage::{
     Created, Encryption, ErrorKind, Key, ObjectStorage, S3Settings, Storage, StorageExt, Support, WriteOptions,
     conformance, fixed_credentials,
 };
-use pgkeep_testkit::{Ceph, EncryptingRelay, program, tls_fixture};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use pgkeep_testkit::Ceph;
 
 const MIB: usize = 1024 * 1024;
 
@@ -225,96 +219,4 @@ async fn a_frozen_server_is_a_timeout_and_a_thawed_one_goes_on() {
 
     ceph.kill();
     assert_eq!(impatient.list_all(&Key::root()).await.unwrap_err().kind(), ErrorKind::Unreachable);
-}
-
-/// Passes connections on to the gateway and flips a bit in every 100,000th byte of each one's requests, at most so many in all.
-async fn flipping(ceph: &Ceph, most: usize) -> String {
-    let server = ceph.endpoint().trim_start_matches("http://").to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let left = Arc::new(AtomicUsize::new(most));
-    let takes_one = |left: usize| left.checked_sub(1);
-    tokio::spawn(async move {
-        loop {
-            let (client, _) = listener.accept().await.unwrap();
-            let left = Arc::clone(&left);
-            let server = TcpStream::connect(&server).await.unwrap();
-            let ((mut asked, mut answers), (mut answered, mut asks)) = (client.into_split(), server.into_split());
-            tokio::spawn(async move { tokio::io::copy(&mut answered, &mut answers).await });
-            tokio::spawn(async move {
-                let (mut buffer, mut passed) = (vec![0; 64 << 10], 0);
-                while let Ok(length @ 1..) = asked.read(&mut buffer).await {
-                    for (at, byte) in (passed..).zip(&mut buffer[..length]) {
-                        if at % 100_000 == 99_999 && left.fetch_update(SeqCst, SeqCst, takes_one).is_ok() {
-                            *byte ^= 4;
-                        }
-                    }
-                    passed += length as u64;
-                    if asks.write_all(&buffer[..length]).await.is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-    });
-    endpoint
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bit_that_is_flipped_on_the_way_in_is_refused_and_sent_again() {
-    let ceph = Ceph::shared();
-    let bucket = ceph.create_bucket("flipped");
-    let by = |endpoint| S3Settings { endpoint: Some(endpoint), ..settings(ceph, &bucket) }.connect().unwrap();
-    let once = by(flipping(ceph, 1).await);
-    once.put(&key("once"), vec![7; MIB].into()).await.unwrap();
-    assert_eq!(once.read_all(&key("once"), u64::MAX).await.unwrap(), vec![7; MIB]);
-    let always = by(flipping(ceph, usize::MAX).await);
-    for error in [
-        always.put(&key("always"), vec![7; MIB].into()).await.map(drop).unwrap_err(),
-        write_large(&always, "always", None).await.unwrap_err(),
-    ] {
-        assert_eq!((error.kind(), error.code()), (ErrorKind::Other, Some("XAmzContentSHA256Mismatch")), "{error:?}");
-    }
-    assert!(!once.exists(&key("always")).await.unwrap());
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !ceph.unfinished_uploads(&bucket).is_empty() {
-        assert!(Instant::now() < deadline, "given up, but still there");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn over_https_the_authority_has_to_be_configured() {
-    let ceph = Ceph::shared();
-    let bucket = ceph.create_bucket("https");
-    let gateway = ceph.endpoint().trim_start_matches("http://").to_owned();
-    let listing = |relay: &EncryptingRelay, authority: Option<&str>| {
-        let mut pgkeep = Command::new(program("pgkeep"));
-        let home = tempfile::tempdir().unwrap();
-        pgkeep.env_clear().env("HOME", home.path()).current_dir(home.path()).envs(ceph.environment());
-        pgkeep.env("AWS_ENDPOINT_URL", format!("https://127.0.0.1:{}", relay.port()));
-        pgkeep.envs([("AWS_S3_BACKUP_BUCKET", bucket.as_str()), ("BACKUP_DIR", "none"), ("LOG_FILE", "none")]);
-        if let Some(authority) = authority {
-            pgkeep.env("AWS_CA_BUNDLE", tls_fixture(authority));
-        }
-        let output = pgkeep.args(["list", "--output", "json"]).output().unwrap();
-        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        (output.status.code(), document["error"]["code"].as_str().map(str::to_owned), document.to_string())
-    };
-    for (certificate, authority, why) in [
-        ("server.crt", None, "its certificate is not trusted"),
-        ("server.crt", Some("other_ca.crt"), "its certificate is not trusted"),
-        ("expired.crt", Some("ca.crt"), "expired"),
-        ("self_signed.crt", None, "its certificate is not trusted"),
-    ] {
-        let relay = EncryptingRelay::to(&gateway, certificate).await;
-        let (exit, code, told) = tokio::task::block_in_place(|| listing(&relay, authority));
-        assert_eq!((exit, code.as_deref()), (Some(6), Some("store_untrusted")), "{certificate} {authority:?}: {told}");
-        assert!(told.contains(why) && told.contains("AWS_CA_BUNDLE"), "{told}");
-    }
-    let relay = EncryptingRelay::to(&gateway, "server.crt").await;
-    let (exit, code, told) = tokio::task::block_in_place(|| listing(&relay, Some("ca.crt")));
-    assert_eq!((exit, code), (Some(0), None), "{told}");
-    let (exit, code, told) = tokio::task::block_in_place(|| listing(&relay, Some("server.key")));
-    assert_eq!((exit, code.as_deref()), (Some(2), Some("settings_invalid")), "{told}");
 }

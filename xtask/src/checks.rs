@@ -1,8 +1,5 @@
-//! The rules of the house that no compiler knows: who may depend on whom, what libraries never do, and that what documents
-//! call evidence is there. Licences, TLS providers and origins of other people's crates are `deny`'s.
-
-pub(crate) mod deny;
-mod documents;
+//! The rules of the house that no compiler knows: who may depend on whom, one TLS provider, licences,
+//! and what libraries never do.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +11,7 @@ use crate::process::{Result, capture, cargo, workspace};
 
 /// Which of our crates a crate may use in earnest (not in its tests). Leaves know neither each other nor
 /// core; nothing but tests and benches knows the testkit, and only they and the binaries know everything.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("pgkeep-archive", &[]),
     ("pgkeep-compress", &[]),
     ("pgkeep-storage", &[]),
@@ -26,7 +23,6 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("pgkeep-testkit", &["pgkeep-storage"]),
     ("pgkeep-tests", EVERYTHING),
     ("pgkeep-benches", EVERYTHING),
-    ("pgkeep-fuzz", EVERYTHING),
     ("xtask", &[]),
 ];
 const LEAVES: &[&str] = &["pgkeep-archive", "pgkeep-compress", "pgkeep-storage", "pgkeep-metrics", "pgkeep-dump"];
@@ -56,6 +52,25 @@ const EVERYTHING: &[&str] = &[
 /// Crates that name no vendor.
 const VENDOR_FREE: [&str; 5] = ["pgkeep-archive", "pgkeep-compress", "pgkeep-dump", "pgkeep-core", "pgkeep-restore"];
 
+/// aws-lc-rs is the one TLS and crypto provider; these are the others.
+const OTHER_TLS: [&str; 6] = ["ring", "openssl", "openssl-sys", "native-tls", "boring", "mbedtls"];
+
+const LICENCES: [&str; 13] = [
+    "0BSD",
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "BlueOak-1.0.0",
+    "ISC",
+    "Zlib",
+    "CC0-1.0",
+    "Unicode-3.0",
+    "CDLA-Permissive-2.0",
+];
+
 /// What only the binaries do. Text that libraries' sources do not have outside their tests.
 const NEVER_IN_LIBRARIES: [&str; 6] =
     ["env::var", "env::args", "process::exit", "signal::ctrl_c", "signal::unix", "set_global_default"];
@@ -69,8 +84,10 @@ pub(crate) fn run() -> Result {
 
     let mut broken = Vec::new();
     dependencies(packages, &mut broken);
-    lints(packages, &mut broken)?;
-    documents::check(&mut broken)?;
+    for package in packages {
+        licence(package, &mut broken);
+    }
+    tls(&mut broken)?;
     for library in LIBRARIES {
         sources(&workspace().join("crates").join(library).join("src"), &mut broken)?;
     }
@@ -102,20 +119,71 @@ fn dependencies(packages: &[Value], broken: &mut Vec<String>) {
     }
 }
 
-/// The workspace's lints forbid unsafe code, which nothing below can undo; so every package must have them.
-fn lints(packages: &[Value], broken: &mut Vec<String>) -> Result {
-    let read =
-        |path: &Path| fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
-    if !read(&workspace().join("Cargo.toml"))?.contains("\nunsafe_code = \"forbid\"\n") {
-        broken.push("Cargo.toml does not forbid unsafe code".to_owned());
-    }
-    for package in packages.iter().filter(|package| package["source"].is_null()) {
-        let manifest = text(&package["manifest_path"]);
-        if !read(Path::new(manifest))?.contains("\n[lints]\nworkspace = true\n") {
-            broken.push(format!("{manifest} does not take the workspace's lints"));
-        }
+/// Looks at what is built, not at Cargo.lock, which also names what no feature of ours turns on.
+fn tls(broken: &mut Vec<String>) -> Result {
+    let built = capture(cargo().args(["tree", "--locked", "--workspace", "--prefix=none", "--format={p}"]))?;
+    let built: BTreeSet<&str> = built.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for name in OTHER_TLS.iter().filter(|name| built.contains(**name)) {
+        broken.push(format!("{name} is built in: aws-lc-rs is the one TLS provider (cargo tree --invert {name})"));
     }
     Ok(())
+}
+
+fn licence(package: &Value, broken: &mut Vec<String>) {
+    let name = text(&package["name"]);
+    match package["license"].as_str() {
+        Some(expression) if allows(expression) => {}
+        Some(expression) => broken.push(format!("{name} has a licence that is not on the list: {expression}")),
+        None => broken.push(format!("{name} names no licence")),
+    }
+}
+
+/// Whether an SPDX expression can be met with the listed licences alone.
+fn allows(expression: &str) -> bool {
+    // `MIT/Apache-2.0` is how it was written once.
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let mut rest = words.as_slice();
+    let met = either(&mut rest);
+    met && rest.is_empty()
+}
+
+fn either(rest: &mut &[&str]) -> bool {
+    let mut met = both(rest);
+    while rest.first() == Some(&"OR") {
+        *rest = &rest[1..];
+        met |= both(rest);
+    }
+    met
+}
+
+fn both(rest: &mut &[&str]) -> bool {
+    let mut met = one(rest);
+    while rest.first() == Some(&"AND") {
+        *rest = &rest[1..];
+        met &= one(rest);
+    }
+    met
+}
+
+fn one(rest: &mut &[&str]) -> bool {
+    match *rest {
+        ["(", inner @ ..] => {
+            *rest = inner;
+            let met = either(rest);
+            *rest = rest.strip_prefix(&[")"]).unwrap_or(rest);
+            met
+        }
+        [licence, "WITH", exception, after @ ..] => {
+            *rest = after;
+            LICENCES.contains(&format!("{licence} WITH {exception}").as_str())
+        }
+        [licence, after @ ..] => {
+            *rest = after;
+            LICENCES.contains(licence)
+        }
+        [] => false,
+    }
 }
 
 fn sources(directory: &Path, broken: &mut Vec<String>) -> Result {
@@ -143,4 +211,26 @@ fn sources(directory: &Path, broken: &mut Vec<String>) -> Result {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::allows;
+
+    #[test]
+    fn licence_expressions_are_understood() {
+        for good in [
+            "MIT",
+            "MIT/Apache-2.0",
+            "GPL-3.0 OR MIT",
+            "(MIT OR GPL-2.0) AND Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception OR GPL-2.0",
+            "ISC AND (Apache-2.0 OR ISC) AND BSD-3-Clause",
+        ] {
+            assert!(allows(good), "{good}");
+        }
+        for bad in ["GPL-3.0", "MIT AND GPL-2.0", "Apache-2.0 WITH Other-exception", "", "MIT GPL-2.0"] {
+            assert!(!allows(bad), "{bad}");
+        }
+    }
 }

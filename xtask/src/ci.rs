@@ -9,7 +9,6 @@ use crate::process::{self, Result, cargo, seconds};
 pub(crate) fn run() -> Result {
     step("format", || process::run(cargo().args(["fmt", "--all", "--check"])))?;
     step("rules of the house", checks::run)?;
-    step("dependencies", checks::deny::run)?;
     step("lints", || {
         process::run(cargo().args([
             "clippy",

@@ -7,7 +7,6 @@ mod apt;
 mod bench;
 mod checks;
 mod ci;
-mod coverage;
 mod demo;
 mod docker;
 mod images;
@@ -27,7 +26,6 @@ Tasks:
   demo     back up, lose, restore and prove a sample database on a throw-away server (pgkeep demo; --scale, --keep)
   test     run every test: unit, property, contract and end to end (Docker; installs what is missing)
   ci       format, lints, docs, and the rules of the house
-  coverage run the tests with LLVM's counters and put the lines they miss into docs/RELIABILITY.md (arguments go to cargo test)
   bench    compare with PostgreSQL's own tools; puts tables and a plot into docs/BENCHMARKS.md
            (--databases balanced,one-table,small-tables,jsonb,toast,large-objects --store disk,bucket --scale 9.5 --rounds 3)
   images   build the test servers' Docker images and unpack their client tools
@@ -42,7 +40,6 @@ fn main() -> ExitCode {
         ["demo", arguments @ ..] => demo::run(arguments),
         ["test", arguments @ ..] => suite::run(arguments),
         ["ci"] => ci::run(),
-        ["coverage", arguments @ ..] => coverage::run_all(arguments),
         ["bench", arguments @ ..] => bench::run_all(arguments),
         ["images"] => images::ensure().and_then(|()| python::ensure()),
         ["help" | "--help" | "-h"] => {

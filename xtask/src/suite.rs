@@ -20,11 +20,6 @@ const STOCK_TOOLS: [(&str, &str); 7] = [
 
 /// Prepares what the end-to-end tests need and runs `cargo test` over the workspace; `arguments` go to it.
 pub(crate) fn run(arguments: &[&str]) -> Result {
-    run_with(arguments, &[])
-}
-
-/// The same with variables in cargo's environment.
-pub(crate) fn run_with(arguments: &[&str], environment: &[(String, String)]) -> Result {
     let started = Instant::now();
     let mut missing: Vec<&str> =
         STOCK_TOOLS.iter().filter(|(tool, _)| !on_path(tool)).map(|(_, package)| *package).collect();
@@ -36,17 +31,17 @@ pub(crate) fn run_with(arguments: &[&str], environment: &[(String, String)]) -> 
     // Images come from the network and one core, programs from the compiler: side by side.
     std::thread::scope(|scope| {
         let images = scope.spawn(images::ensure);
-        let built = build(arguments, environment).and_then(|()| python::ensure());
+        let built = build(arguments).and_then(|()| python::ensure());
         let images = images.join().unwrap_or_else(|_| Err("building the images panicked".into()));
         built.and(images)
     })?;
 
     let mut total = Total::default();
     println!("==> tests");
-    let tested = test(&mut total, arguments, environment, None);
+    let tested = test(&mut total, arguments, None);
     let again = if arguments.is_empty() {
         println!("==> end to end once more, by pg_dump alone");
-        test(&mut total, &["--test", "end_to_end"], environment, Some("pg_dump"))
+        test(&mut total, &["--test", "end_to_end"], Some("pg_dump"))
     } else {
         Ok(())
     };
@@ -61,14 +56,11 @@ pub(crate) fn run_with(arguments: &[&str], environment: &[(String, String)]) -> 
 }
 
 /// Runs `cargo test` over the workspace, by a certain dump engine if one is named.
-fn test(total: &mut Total, arguments: &[&str], environment: &[(String, String)], engine: Option<&str>) -> Result {
-    let target = environment.iter().find(|(name, _)| name == "CARGO_TARGET_DIR").map(|(_, value)| value.into());
-    let programs = target.or_else(|| std::env::var_os("CARGO_TARGET_DIR"));
-    let programs = programs.map_or_else(|| workspace().join("target"), Into::into);
+fn test(total: &mut Total, arguments: &[&str], engine: Option<&str>) -> Result {
+    let programs = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), Into::into);
     let mut child = cargo()
         .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .args(arguments)
-        .envs(environment.iter().cloned())
         .env("PGKEEP_TEST_PROGRAMS", programs.join("debug"))
         .envs(engine.map(|engine| ("PGKEEP_TEST_ENGINE", engine)))
         .stdin(Stdio::null())
@@ -84,12 +76,10 @@ fn test(total: &mut Total, arguments: &[&str], environment: &[(String, String)],
     if status.success() { Ok(()) } else { Err(format!("tests failed: {status}").into()) }
 }
 
-fn build(arguments: &[&str], environment: &[(String, String)]) -> Result {
+fn build(arguments: &[&str]) -> Result {
     println!("==> building the programs and the tests");
-    let programs = ["build", "--quiet", "--locked", "--package", "pgkeep", "--bins"];
-    process::run(cargo().args(programs).envs(environment.iter().cloned()))?;
-    let tests = ["test", "--quiet", "--locked", "--workspace", "--no-run"];
-    process::run(cargo().args(tests).args(arguments).envs(environment.iter().cloned()))
+    process::run(cargo().args(["build", "--quiet", "--locked", "--package", "pgkeep", "--bins"]))?;
+    process::run(cargo().args(["test", "--quiet", "--locked", "--workspace", "--no-run"]).args(arguments))
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -132,16 +132,6 @@ impl Decoder {
         Self::default()
     }
 
-    /// Refuses a table of contents that would take more memory than this, in bytes ([`Error::TooLarge`]): it is what must be held as
-    /// a whole, and a few megabytes from somebody else can decompress to one of any size.
-    #[must_use]
-    pub fn with_toc_limit(mut self, bytes: u64) -> Self {
-        if let Phase::Toc { parser, .. } = &mut self.phase {
-            parser.set_limit(bytes);
-        }
-        self
-    }
-
     /// Hands over the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.push_bytes(Bytes::copy_from_slice(bytes));

@@ -20,12 +20,6 @@ pub enum Error {
         /// The format version or header field, with its value.
         what: String,
     },
-    /// The table of contents would take more memory than there is for it.
-    #[error("the table of contents takes more than {limit} bytes of memory")]
-    TooLarge {
-        /// The most it may take, in bytes.
-        limit: u64,
-    },
     /// The source of the bytes failed.
     #[error("archive could not be read at byte {offset}")]
     Read {
@@ -53,8 +47,6 @@ pub enum ErrorKind {
     Unsupported,
     /// Read again; the bytes themselves may be good.
     Read,
-    /// Read it where there is more memory, unless it is not to be trusted.
-    TooLarge,
     /// Correct the calling code.
     Misuse,
 }
@@ -65,7 +57,6 @@ impl Error {
         match self {
             Self::Damaged { .. } => ErrorKind::Damaged,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Read { .. } => ErrorKind::Read,
             Self::OutOfOrder { .. } => ErrorKind::Misuse,
         }
@@ -81,7 +72,6 @@ impl Error {
             Self::Damaged { offset, expected } => Self::Damaged { offset: *offset, expected: expected.clone() },
             Self::Unsupported { what } => Self::Unsupported { what: what.clone() },
             Self::OutOfOrder { what } => Self::OutOfOrder { what: what.clone() },
-            Self::TooLarge { limit } => Self::TooLarge { limit: *limit },
             Self::Read { offset, source } => {
                 Self::Read { offset: *offset, source: io::Error::new(source.kind(), source.to_string()) }
             }

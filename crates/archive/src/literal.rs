@@ -25,6 +25,16 @@ pub(crate) fn name(sql: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     (end > 0).then(|| (Cow::Borrowed(&sql[..end]), &sql[end..]))
 }
 
+/// Schema, name, and what follows.
+pub(crate) type QualifiedName<'s> = (Cow<'s, [u8]>, Cow<'s, [u8]>, &'s [u8]);
+
+/// Two names with a dot between them, and what follows.
+pub(crate) fn qualified_name(sql: &[u8]) -> Option<QualifiedName<'_>> {
+    let (schema, rest) = name(sql)?;
+    let (name, rest) = name(rest.strip_prefix(b".")?)?;
+    Some((schema, name, rest))
+}
+
 /// What stands between the parenthesis that `sql` begins with and the one that closes it.
 pub(crate) fn parenthesised(sql: &[u8]) -> Option<&[u8]> {
     let inner = sql.strip_prefix(b"(")?;
@@ -72,6 +82,20 @@ mod tests {
         assert_eq!(set_value(b"SELECT pg_catalog.set_config('search_path', '', false);\n").map(<[u8]>::len), Some(15));
         assert_eq!(set_value(b"SET x = 'y"), None);
         assert_eq!(set_value(b""), None);
+    }
+
+    #[test]
+    fn names_may_hold_anything_when_quoted() {
+        let read = |sql: &'static str| {
+            let (schema, name, rest) = qualified_name(sql.as_bytes())?;
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            Some((text(&schema), text(&name), text(rest)))
+        };
+        let names = |a: &str, b: &str, c: &str| Some((a.to_owned(), b.to_owned(), c.to_owned()));
+        assert_eq!(read("public.t (a)"), names("public", "t", " (a)"));
+        assert_eq!(read(r#""a.b"."c""d (" (x)"#), names("a.b", "c\"d (", " (x)"));
+        assert_eq!(read(r#"public."open"#), None);
+        assert_eq!(read("t (a)"), None);
     }
 
     #[test]

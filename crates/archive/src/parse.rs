@@ -9,19 +9,12 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::input::{INT_BYTES, int_of};
-use crate::statement::CopyStatement;
 use crate::toc::Index;
 use crate::{DataOffset, Error, InnerCompression, PgText, Result, Section, Toc, TocEntry};
 
 /// Longest text that is believed in a header or TOC. PostgreSQL itself cannot hold a value of more than 1 GiB, and
 /// definitions are far shorter; a damaged length field must not make us wait for gigabytes.
 const LONGEST_TEXT: usize = 256 << 20;
-
-/// Most dependencies that are believed of one entry, for the same reason.
-const MOST_DEPENDENCIES: usize = 1 << 22;
-
-/// Memory that an entry takes beside its texts.
-const ENTRY_BYTES: u64 = 1 << 10;
 
 /// Offset of the compression field in every archive since 1.4.
 pub(crate) const COMPRESSION_AT: usize = 11;
@@ -72,17 +65,12 @@ pub(crate) struct TocParser {
     at: usize,
     /// It is no use trying again with fewer bytes.
     enough: usize,
-    /// Memory it may take.
-    limit: Option<u64>,
 }
 
 impl TocParser {
     /// Reads on in `raw`, which begins at the archive's first byte and has grown since the last call. Gives the length of
     /// header and TOC once they are complete.
     pub(crate) fn advance(&mut self, raw: &[u8]) -> Result<Option<usize>> {
-        if let Some(limit) = self.limit.filter(|limit| self.memory(raw) > *limit) {
-            return Err(Error::TooLarge { limit });
-        }
         if raw.len() < self.enough {
             return Ok(None);
         }
@@ -94,16 +82,6 @@ impl TocParser {
             }
             Err(Stop::Bad(error)) => Err(error),
         }
-    }
-
-    /// Refuses what would take more memory than this.
-    pub(crate) fn set_limit(&mut self, limit: u64) {
-        self.limit = Some(limit);
-    }
-
-    /// What it takes to hold `raw`, and what was found in it. The bytes may lie there twice while they grow.
-    fn memory(&self, raw: &[u8]) -> u64 {
-        2 * raw.len() as u64 + self.entries.len() as u64 * ENTRY_BYTES
     }
 
     /// What would come next, for the error when nothing does.
@@ -382,7 +360,6 @@ impl EntryPlan {
         };
         let definition = cursor.text()?;
         let drop = cursor.text()?;
-        let copy_at = cursor.at;
         let copy = cursor.text()?;
         let namespace = cursor.text()?;
         let tablespace = cursor.text()?;
@@ -394,17 +371,8 @@ impl EntryPlan {
         if with_oids.is_some_and(|span| cursor.bytes[span] == *b"true") {
             return Err(Stop::Bad(Error::Unsupported { what: format!("a table WITH OIDS (byte {at})") }));
         }
-        // It is executed, and its columns are put into other statements.
-        if let Some(span) = copy.clone().filter(|span| has_data && !span.is_empty())
-            && CopyStatement::parse(&cursor.bytes[span]).is_none()
-        {
-            return Err(cursor.bad(copy_at, "a statement COPY … FROM stdin, as pg_dump writes it"));
-        }
         let mut dependencies = Vec::new();
         while let Some(dependency) = cursor.number("a dump id in digits")? {
-            if dependencies.len() == MOST_DEPENDENCIES {
-                return Err(cursor.bad(cursor.at, format!("at most {MOST_DEPENDENCIES} dependencies")));
-            }
             dependencies.push(dependency);
         }
         let offset_position = cursor.at;

@@ -111,12 +111,7 @@ impl Dump for Rows {
             while let Some(block) = writer.take() {
                 let _ = sender.blocking_send(Ok(block));
             }
-            Ok(DumpOutcome {
-                pg_dump_version: "none".into(),
-                snapshot_time: chrono::Utc::now(),
-                snapshot: None,
-                warnings: Vec::new(),
-            })
+            Ok(DumpOutcome { pg_dump_version: "none".into(), snapshot_time: chrono::Utc::now(), warnings: Vec::new() })
         });
         let (_, notes) = mpsc::unbounded_channel();
         Ok(DumpStream { toc, engine: self.name(), segments, notes, outcome })

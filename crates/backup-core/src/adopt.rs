@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use pgkeep_archive::{PgText, Toc};
 use pgkeep_metrics::{Event, Stage};
-use pgkeep_storage::{Key, Storage};
+use pgkeep_storage::{Created, Key};
 
 use crate::draft::REDACTED;
 use crate::inventory::{self, human_bytes};
@@ -55,8 +55,7 @@ impl Keeper {
             return Err(has_meta());
         }
         let said = foreign.as_deref().map(Said::read).unwrap_or_default();
-        // Its name must be nobody else's.
-        let catalog = stop.until(Catalog::load_whole(self)).await?;
+        let catalog = stop.until(Catalog::load(self)).await?;
         let source = BackupSource::foreign(Arc::clone(&destination.storage), key.clone());
         let source = source.with_identities(&self.identities);
         let fingerprints = FingerprintKey::random();
@@ -74,15 +73,15 @@ impl Keeper {
         let json = Bytes::from(meta.to_json()?);
         let publish = async {
             match &foreign {
-                None => objects::create(storage, &meta_key, json).await,
+                None => storage.create(&meta_key, json).await.map_err(objects::at(storage)),
                 // Nothing replaces a file only if it is still the same: looked at once more, it is as good as that.
                 Some(foreign) if objects::get(storage, &meta_key).await?.as_ref() == Some(foreign) => {
-                    replace(storage, &meta_key, json).await.map(|()| true)
+                    objects::put(storage, &meta_key, json).await.map(|()| Created::Created)
                 }
-                Some(_) => Ok(false),
+                Some(_) => Ok(Created::Exists),
             }
         };
-        if !stop.until(publish).await? {
+        if stop.until(publish).await? == Created::Exists {
             return Err(has_meta());
         }
         self.observer.notice(&Event::StageFinished { stage: Stage::Verify, elapsed: began.elapsed() });
@@ -129,7 +128,6 @@ impl Keeper {
             tool_version: self.tool_version.clone(),
             engine: "adopted".to_owned(),
             snapshot_time: begun,
-            snapshot: None,
             wal_position: None,
             database,
             selection: Vec::new(),
@@ -150,15 +148,6 @@ impl Keeper {
             extensions: Vec::new(),
             warnings: vec![time.to_owned(), "adopted: it has no roles, tablespaces and database settings".to_owned()],
         })
-    }
-}
-
-/// Replaces a small object. When the store can't say whether it did, it is asked what is there.
-async fn replace(storage: &dyn Storage, key: &Key, object: Bytes) -> Result<()> {
-    let Err(error) = objects::put(storage, key, object.clone()).await else { return Ok(()) };
-    match objects::get(storage, key).await {
-        Ok(Some(found)) if found == object => Ok(()),
-        _ => Err(error),
     }
 }
 

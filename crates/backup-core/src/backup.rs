@@ -7,7 +7,7 @@ use pgkeep_compress::Codec;
 use pgkeep_dump::{Dump, Selection};
 use serde::Serialize;
 
-use crate::run::{Run, chain};
+use crate::run::Run;
 use crate::{
     BackupClass, BackupId, Keeper, LockOptions, Meta, Policy, PruneReport, Recipients, ReplicateReport, Result,
     RetentionPlan, SweepPlan,
@@ -131,11 +131,10 @@ impl Keeper {
         let facts = run.connect().await?;
         let lock = run.lock().await?;
         let outcome = run.locked(facts, &lock).await;
-        std::mem::take(&mut run.reserved).give_back().await;
         let released = lock.release().await;
         let mut report = outcome?;
         if let Err(error) = released {
-            run.warn(&format!("the lock could not be given back, it ends by itself: {}", chain(&error)));
+            run.warn(&format!("the lock could not be given back, it ends by itself: {error}"));
         }
         report.warnings = run.warnings;
         Ok(report)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -14,15 +14,11 @@ use serde::Serialize;
 use crate::mark::Mark;
 use crate::{
     BackupClass, BackupId, Destination, Error, Keep, Keeper, Meta, Proof, ProofKind, ProofOutcome, Result,
-    SourceRecord, objects, self_digest,
+    SourceRecord, objects,
 };
 
-/// Metas and proofs read at once from one store; of larger ones, one.
+/// Metas and proofs read at once from one store.
 const READS_AT_ONCE: usize = 32;
-const LARGE: u64 = 8 << 20;
-/// Clocks of hosts and servers that are further apart contradict each other: a backup is named before its snapshot is taken,
-/// and may wait for hours in between.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::days(1);
 
 /// The backups of a source. Reading never depends on the layout: every `*.meta` below a destination's root counts.
 #[derive(Debug, Clone, Default)]
@@ -63,33 +59,6 @@ pub struct Unreadable {
     pub key: String,
     /// Why.
     pub reason: String,
-    /// The format version of a meta that was written by a newer version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub newer_format: Option<u32>,
-}
-
-impl Unreadable {
-    /// Whether it is the meta of an archive with this name: whole, without extension, or, if `whole` is false, its beginning.
-    fn is_meta_of(&self, name: &str, whole: bool) -> bool {
-        let Some(archive) = self.key.strip_suffix(".meta") else { return false };
-        let archive = archive.rsplit('/').next().unwrap_or(archive);
-        let stem = archive.split('.').next().unwrap_or(archive);
-        if whole { stem == name } else { !name.is_empty() && stem.starts_with(name) }
-    }
-
-    /// Whether it is a meta: what it describes does not count as a backup.
-    pub fn is_meta(&self) -> bool {
-        self.key.ends_with(".meta")
-    }
-
-    /// The same as an error.
-    pub fn error(&self) -> Error {
-        let object = format!("{} at {}", self.key, self.destination);
-        match self.newer_format {
-            Some(found) => Error::NewerFormat { object, found, supported: crate::FORMAT_VERSION },
-            None => Error::Meta { object, reason: self.reason.clone() },
-        }
-    }
 }
 
 /// One backup and its copies.
@@ -119,9 +88,6 @@ pub struct Copy {
     pub stored_bytes: Option<u64>,
     /// Its storage class, where the store tells: listings do not, see [`Keeper::look_up_classes`].
     pub storage_class: Option<String>,
-    /// When its meta was written, by the store's clock, where the store has one of its own: a local folder's is the host's.
-    #[serde(skip)]
-    pub published: Option<DateTime<Utc>>,
 }
 
 fn as_text<S: serde::Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
@@ -137,14 +103,8 @@ impl CatalogEntry {
     }
 
     /// Whether a verification of the copy at the destination of this name found damage, and none as thorough has found it good since.
-    /// That rows were never dumped no copy shows: only another comparison with their source overrules it.
     fn found_bad(&self, destination: &str) -> bool {
-        let here = || self.proofs.iter().filter(|proof| proof.destination == destination);
-        let compared = here().find(|proof| proof.kind == ProofKind::Source);
-        if compared.is_some_and(|proof| proof.outcome == ProofOutcome::Bad) {
-            return true;
-        }
-        let mut here = here().filter(|proof| proof.kind != ProofKind::Source);
+        let mut here = self.proofs.iter().filter(|proof| proof.destination == destination);
         let mut overruled_to = None;
         here.any(|proof| match proof.outcome {
             ProofOutcome::Good => {
@@ -165,30 +125,13 @@ impl CatalogEntry {
         self.proofs.iter().any(|proof| proof.outcome == ProofOutcome::Good && proof.kind >= ProofKind::Deep)
     }
 
-    /// When it was made, as two of three clocks say, or the one in the middle if all agree: the host's, the database server's,
-    /// that of a bucket which took it. `None` if no two of them agree.
-    fn begun(&self) -> Option<DateTime<Utc>> {
-        let (host, server) = (self.meta.date, self.meta.snapshot_time);
-        let near = |one: DateTime<Utc>, other: DateTime<Utc>| (one - other).abs() <= CLOCKS_DIFFER;
-        let stores = || self.copies.iter().filter_map(|copy| copy.published);
-        let store = stores().find(|store| near(*store, host) || near(*store, server));
-        match (near(host, server), store) {
-            (true, Some(store)) => Some(store.clamp(host.min(server), host.max(server))),
-            (true, None) => Some(server),
-            (false, Some(store)) => Some(if near(store, host) { host } else { server }),
-            (false, None) => None,
-        }
-    }
-
     /// What retention needs to know of the copy at `destination`.
     pub fn keep(&self, destination: usize) -> Keep {
         let good = self.good_at(destination);
-        let begun = self.begun();
         Keep {
             id: self.meta.id.clone(),
             class: self.meta.backup_type,
-            begun: begun.unwrap_or(self.meta.date),
-            clocks_agree: begun.is_some(),
+            begun: self.meta.date,
             good,
             proven: good && self.proven(),
             whole: self.meta.is_whole(),
@@ -227,21 +170,6 @@ impl Catalog {
     /// Lists every destination and reads metas and proofs, many at once. A destination that can't be listed is noted in
     /// `incomplete`; an error only if none could be.
     pub async fn load(keeper: &Keeper) -> Result<Self> {
-        let (catalog, mut failures) = Self::look(keeper).await;
-        if !failures.is_empty() && failures.len() == keeper.destinations.len() {
-            return Err(failures.remove(0));
-        }
-        Ok(catalog)
-    }
-
-    /// The same for those who may overlook nothing: an error if any destination can't be listed.
-    pub(crate) async fn load_whole(keeper: &Keeper) -> Result<Self> {
-        let (catalog, failures) = Self::look(keeper).await;
-        failures.into_iter().next().map_or(Ok(catalog), Err)
-    }
-
-    /// What could be listed, and why the rest could not.
-    async fn look(keeper: &Keeper) -> (Self, Vec<Error>) {
         let listings: Vec<BoxFuture<'_, _>> = keeper
             .destinations
             .iter()
@@ -267,6 +195,9 @@ impl Catalog {
                 }
             }
         }
+        if !failures.is_empty() && failures.len() == keeper.destinations.len() {
+            return Err(failures.remove(0));
+        }
         catalog.adoptable.sort_by(|one, other| (other.modified, &other.key).cmp(&(one.modified, &one.key)));
         catalog.entries = entries.into_values().collect();
         for entry in &mut catalog.entries {
@@ -277,7 +208,7 @@ impl Catalog {
         catalog.entries.sort_by(|one, other| {
             (other.meta.snapshot_time, &other.meta.id).cmp(&(one.meta.snapshot_time, &one.meta.id))
         });
-        (catalog, failures)
+        Ok(catalog)
     }
 
     /// The backups of this source, newest first.
@@ -315,21 +246,14 @@ impl Catalog {
         if let Some(entry) = self.entries.iter().find(|entry| entry.meta.id.as_str() == stem) {
             return Ok(entry);
         }
-        // A backup whose only meta can't be read is damaged, and not missing.
-        if let Some(damaged) = self.unreadable.iter().find(|unreadable| unreadable.is_meta_of(stem, true)) {
-            return Err(damaged.error());
-        }
         let close: Vec<_> = self.entries.iter().filter(|entry| entry.meta.id.as_str().starts_with(stem)).collect();
-        let damaged = self.unreadable.iter().find(|unreadable| unreadable.is_meta_of(stem, false));
-        match (close.as_slice(), damaged) {
-            ([only], None) if !stem.is_empty() => Ok(only),
-            ([], Some(damaged)) => Err(damaged.error()),
-            ([], None) => Err(not_found(text.to_owned(), self.entries.iter().map(name))),
-            (several, damaged) => {
-                let damaged = damaged.map(|damaged| format!("{} (unreadable)", damaged.key));
-                let candidates = several.iter().map(|entry| name(entry)).take(10).chain(damaged).collect();
-                Err(Error::Ambiguous { wanted: text.to_owned(), candidates })
-            }
+        match close.as_slice() {
+            [only] if !stem.is_empty() => Ok(only),
+            [] => Err(not_found(text.to_owned(), self.entries.iter().map(name))),
+            several => Err(Error::Ambiguous {
+                wanted: text.to_owned(),
+                candidates: several.iter().take(10).map(|entry| name(entry)).collect(),
+            }),
         }
     }
 }
@@ -389,7 +313,6 @@ fn merge(
                     destination: destination.name.clone(),
                     key: format!("{}.meta", found.copy.key),
                     reason: "another backup of the same name lies elsewhere".to_owned(),
-                    newer_format: None,
                 });
             }
             Some(entry) => {
@@ -420,22 +343,13 @@ fn is_of_elsewhere(proof: &Proof, keeper: &Keeper, found_at: &Destination) -> bo
 /// The objects of some archives, read many at once, in the order in which they arrive.
 fn read_many<'o>(
     storage: &'o dyn Storage,
-    objects: Vec<(&'o str, &'o ObjectInfo)>,
+    objects: Vec<(&'o str, &'o Key)>,
 ) -> BoxStream<'o, (&'o str, &'o Key, Result<Option<Bytes>>)> {
-    let read = move |(archive, object): (&'o str, &'o ObjectInfo)| {
-        async move {
-            let key = &object.key;
-            let too_large = object.bytes > objects::LIMIT;
-            let read = if too_large { Err(objects::too_large(storage, key)) } else { objects::get(storage, key).await };
-            (archive, key, read)
-        }
-        .boxed()
-    };
-    let (large, small): (Vec<_>, Vec<_>) = objects.into_iter().partition(|(_, object)| object.bytes > LARGE);
-    let reads =
-        |objects: Vec<(&'o str, &'o ObjectInfo)>| -> Vec<BoxFuture<'o, _>> { objects.into_iter().map(read).collect() };
-    let small = futures::stream::iter(reads(small)).buffer_unordered(READS_AT_ONCE);
-    small.chain(futures::stream::iter(reads(large)).buffer_unordered(1)).boxed()
+    let reads: Vec<BoxFuture<'o, _>> = objects
+        .into_iter()
+        .map(|(archive, key)| async move { (archive, key, objects::get(storage, key).await) }.boxed())
+        .collect();
+    futures::stream::iter(reads).buffer_unordered(READS_AT_ONCE).boxed()
 }
 
 /// Whether a file's name is one that archives have.
@@ -466,18 +380,14 @@ impl Listing {
             destination: destination.name.clone(),
             key: key.to_owned(),
             reason,
-            newer_format: None,
         };
         let mut listing = Self { source: None, found: Vec::new(), unreadable: Vec::new(), adoptable: Vec::new() };
-        if objects.iter().any(|object| object.key.as_str() == "source.json") {
-            match objects::get(storage, &Key::new("source.json")?).await {
-                Ok(None) => {}
-                Ok(Some(json)) => match self_digest::read(&json) {
-                    Ok(record) => listing.source = Some(record),
-                    Err(error) => listing.unreadable.push(unreadable("source.json", error)),
-                },
-                Err(Error::Meta { reason, .. }) => listing.unreadable.push(unreadable("source.json", reason)),
-                Err(error) => return Err(error),
+        if objects.iter().any(|object| object.key.as_str() == "source.json")
+            && let Some(json) = objects::get(storage, &Key::new("source.json")?).await?
+        {
+            match serde_json::from_slice(&json) {
+                Ok(record) => listing.source = Some(record),
+                Err(error) => listing.unreadable.push(unreadable("source.json", error.to_string())),
             }
         }
         let by_key: HashMap<&str, &ObjectInfo> = objects.iter().map(|object| (object.key.as_str(), object)).collect();
@@ -486,9 +396,9 @@ impl Listing {
             let text = object.key.as_str();
             if text.starts_with(".pgkeep/") {
             } else if let Some(archive) = text.strip_suffix(".meta") {
-                metas.push((archive, object));
+                metas.push((archive, &object.key));
             } else if let Some((archive, _)) = text.split_once(".proofs/") {
-                proofs.push((archive, object));
+                proofs.push((archive, &object.key));
             }
         }
         let with_meta: BTreeSet<&str> = metas.iter().map(|(archive, _)| *archive).collect();
@@ -497,29 +407,17 @@ impl Listing {
         let mut proofs_of: HashMap<String, Vec<Proof>> = HashMap::new();
         let mut reads = read_many(storage, proofs);
         while let Some((archive, key, json)) = reads.next().await {
-            match json.map(|json| json.map(|json| Proof::read(archive, &json))) {
-                Ok(Some(Ok(proof))) => proofs_of.entry(archive.to_owned()).or_default().push(proof),
-                Ok(Some(Err(reason))) | Err(Error::Meta { reason, .. }) => {
-                    listing.unreadable.push(unreadable(key.as_str(), reason));
-                }
-                Ok(None) => {}
-                Err(error) => return Err(error),
+            match json?.map(|json| serde_json::from_slice::<Proof>(&json)) {
+                Some(Ok(proof)) => proofs_of.entry(archive.to_owned()).or_default().push(proof),
+                Some(Err(error)) => listing.unreadable.push(unreadable(key.as_str(), error.to_string())),
+                None => {}
             }
         }
         let mut ours = BTreeSet::new();
         let mut reads = read_many(storage, metas);
         while let Some((archive, key, json)) = reads.next().await {
-            let json = match json {
-                Ok(Some(json)) => json,
-                // Withdrawn between listing and reading: not there.
-                Ok(None) => continue,
-                Err(Error::Meta { reason, .. }) => {
-                    ours.insert(archive.to_owned());
-                    listing.unreadable.push(unreadable(key.as_str(), reason));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            // Withdrawn between listing and reading: not there.
+            let Some(json) = json? else { continue };
             if Meta::is_foreign(&json) {
                 continue;
             }
@@ -537,9 +435,6 @@ impl Listing {
             match checked {
                 Ok((meta, key)) => {
                     let archive_info = by_key.get(archive);
-                    let own_clock = !storage.location().as_str().starts_with("file://");
-                    let written = by_key.get(format!("{archive}.meta").as_str()).map(|info| info.modified_ms);
-                    let published = written.filter(|_| own_clock).and_then(DateTime::from_timestamp_millis);
                     listing.found.push(Found {
                         copy: Copy {
                             destination: index,
@@ -547,23 +442,12 @@ impl Listing {
                             key,
                             stored_bytes: archive_info.map(|info| info.bytes),
                             storage_class: archive_info.and_then(|info| info.storage_class.clone()),
-                            published,
                         },
                         meta: Arc::new(meta),
                         proofs: proofs_of.remove(archive).unwrap_or_default(),
                     });
                 }
-                Err(error) => listing.unreadable.push(match error {
-                    Error::Meta { reason, .. } => unreadable(key.as_str(), reason),
-                    Error::NewerFormat { found, supported, .. } => Unreadable {
-                        newer_format: Some(found),
-                        ..unreadable(
-                            key.as_str(),
-                            format!("it has format version {found}; this version of pgkeep reads up to {supported}"),
-                        )
-                    },
-                    error => unreadable(key.as_str(), describe(&error)),
-                }),
+                Err(error) => listing.unreadable.push(unreadable(key.as_str(), describe(&error))),
             }
         }
         let unpublished: BTreeSet<&str> =
@@ -692,16 +576,6 @@ mod tests {
         keeper.store_proof(&entry, &proof(ProofKind::Deep, ProofOutcome::Good, 32)).await.expect("stored");
         assert_eq!(newest().await.meta.date, at(24));
         assert!(newest().await.proven());
-
-        // That rows were never dumped no reading of what is stored can tell, and comparing them proves nothing stored.
-        keeper.store_proof(&entry, &proof(ProofKind::Source, ProofOutcome::Bad, 33)).await.expect("stored");
-        keeper.store_proof(&entry, &proof(ProofKind::Restore, ProofOutcome::Good, 34)).await.expect("stored");
-        assert_eq!(newest().await.meta.date, at(0));
-        keeper.store_proof(&entry, &proof(ProofKind::Source, ProofOutcome::Good, 35)).await.expect("stored");
-        assert_eq!(newest().await.meta.date, at(24));
-        keeper.store_proof(&entry, &proof(ProofKind::Stored, ProofOutcome::Bad, 36)).await.expect("stored");
-        keeper.store_proof(&entry, &proof(ProofKind::Source, ProofOutcome::Good, 37)).await.expect("stored");
-        assert_eq!(newest().await.meta.date, at(0));
     }
 
     #[tokio::test]
@@ -745,15 +619,15 @@ mod tests {
     #[tokio::test]
     async fn another_sources_backups_are_listed_but_never_the_latest() {
         let keeper = keeper(vec![memory("bucket", true, 1)], at(100));
+        let foreign = Meta { source: "other".to_owned(), ..meta(BackupClass::Daily, at(24), b"archive") };
+        store(&keeper.destinations[0], &foreign, b"archive").await;
+        store(&keeper.destinations[0], &meta(BackupClass::Daily, at(0), b"archive"), b"archive").await;
         let identity = pgkeep_dump::SourceIdentity {
             system_identifier: Some("1".to_owned()),
             database: "app".to_owned(),
             server: "db:5432".to_owned(),
         };
         keeper.claim_source(&identity, None, false).await.expect("claimed");
-        let foreign = Meta { source: "other".to_owned(), ..meta(BackupClass::Daily, at(24), b"archive") };
-        store(&keeper.destinations[0], &foreign, b"archive").await;
-        store(&keeper.destinations[0], &meta(BackupClass::Daily, at(0), b"archive"), b"archive").await;
         let catalog = Catalog::load(&keeper).await.expect("loaded");
         assert_eq!(catalog.entries.len(), 2);
         assert_eq!(catalog.pick(&Pick::Latest { class: None }).expect("own").meta.date, at(0));
@@ -802,33 +676,5 @@ mod tests {
         let catalog = Catalog::load(&keeper).await.expect("loaded");
         assert!(catalog.entries.is_empty());
         assert_eq!(catalog.unreadable.len(), 2);
-        let by_name = |name: &str| catalog.pick(&Pick::Name(name.to_owned())).expect_err("no backup is readable");
-        assert!(matches!(by_name("daily_20251019"), Error::Meta { .. }));
-        assert!(matches!(by_name("daily/daily_20251020_030001.dump"), Error::NewerFormat { found: 99, .. }));
-        assert!(matches!(by_name("daily_20251021"), Error::NotFound { .. }));
-        assert!(matches!(by_name(""), Error::NotFound { .. }));
-    }
-
-    #[tokio::test]
-    async fn a_damaged_meta_makes_its_backup_neither_missing_nor_another_one() {
-        let keeper = keeper(vec![memory("bucket", true, 1), memory("local", false, 0)], at(100));
-        let (bucket, local) = (&keeper.destinations[0], &keeper.destinations[1]);
-        let (one, two) = (meta(BackupClass::Daily, at(0), b"one"), meta(BackupClass::Daily, at(1), b"two"));
-        store(bucket, &one, b"one").await;
-        let key = store(bucket, &two, b"two").await;
-        let flipped = String::from_utf8(two.to_json().expect("serialises")).expect("UTF-8").replace("17.1", "17.3");
-        let json = Bytes::from(flipped);
-        bucket.storage.put(&Key::new(format!("{key}.meta")).expect("valid"), json).await.expect("stored");
-        let pick = async |name: &str| {
-            Ok::<_, Error>(Catalog::load(&keeper).await?.pick(&Pick::Name(name.to_owned()))?.meta.id.clone())
-        };
-        assert_eq!(pick(one.id.as_str()).await.expect("whole"), one.id);
-        for name in [two.id.as_str(), "daily_20251017_04"] {
-            assert!(matches!(pick(name).await, Err(Error::Meta { .. })), "{name}");
-        }
-        // Short for either, and only one can be read: that one is not taken for the other.
-        assert!(matches!(pick("daily_20251017").await, Err(Error::Ambiguous { .. })));
-        store(local, &two, b"two").await;
-        assert_eq!(pick(two.id.as_str()).await.expect("whole elsewhere"), two.id);
     }
 }

@@ -70,7 +70,6 @@ impl Draft<'_> {
             tool_version: keeper.tool_version.clone(),
             engine: engine.name().to_owned(),
             snapshot_time: facts.server_time,
-            snapshot: None,
             wal_position: facts.wal_position.clone(),
             database: DatabaseMeta {
                 name: facts.identity.database.clone(),
@@ -120,7 +119,6 @@ impl Draft<'_> {
             engine: (*engine).to_owned(),
             pg_dump_version: outcome.pg_dump_version.clone(),
             snapshot_time: outcome.snapshot_time,
-            snapshot: outcome.snapshot.clone(),
             lowest_pg_restore: toc.lowest_pg_restore(),
             stored: sequenced.stored.clone(),
             plain: sequenced.plain.clone(),

@@ -80,12 +80,9 @@ impl Tally {
 
     /// Adds every row of `text`, which holds whole rows of COPY text, each ending in LF.
     pub fn add_rows(&mut self, key: &FingerprintKey, text: &[u8]) {
-        self.add_rows_by(&key.secret(), text);
-    }
-
-    fn add_rows_by(&mut self, secret: &[u8; SECRET_BYTES], text: &[u8]) {
+        let secret = key.secret();
         for row in rows(text) {
-            self.add_row(row.len() as u64, hash(secret, row));
+            self.add_row(row.len() as u64, hash(&secret, row));
         }
     }
 
@@ -147,8 +144,6 @@ impl std::fmt::Debug for Partial {
 #[derive(Debug, Clone)]
 pub struct RowHasher {
     key: FingerprintKey,
-    /// The key's, for whoever hands over row by row.
-    secret: Box<[u8; SECRET_BYTES]>,
     tally: Tally,
     partial: Option<Box<Partial>>,
 }
@@ -156,7 +151,7 @@ pub struct RowHasher {
 impl RowHasher {
     /// A hasher that has seen nothing.
     pub fn new(key: FingerprintKey) -> Self {
-        Self { key, secret: Box::new(key.secret()), tally: Tally::default(), partial: None }
+        Self { key, tally: Tally::default(), partial: None }
     }
 
     /// Takes the next piece.
@@ -173,7 +168,7 @@ impl RowHasher {
             }
         }
         let whole = memrchr(b'\n', text).map_or(0, |end| end + 1);
-        self.tally.add_rows_by(&self.secret, &text[..whole]);
+        self.tally.add_rows(&self.key, &text[..whole]);
         if whole < text.len() {
             self.extend(&text[whole..]);
         }

@@ -78,7 +78,6 @@ pub(crate) fn meta(class: BackupClass, begun: DateTime<Utc>, archive: &[u8]) -> 
         tool_version: "pgkeep test".to_owned(),
         engine: "pg_dump".to_owned(),
         snapshot_time: begun,
-        snapshot: None,
         wal_position: None,
         database: DatabaseMeta {
             name: "app".to_owned(),

@@ -13,10 +13,6 @@ use secrecy::SecretString;
 /// What every encrypted object begins with.
 const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
-/// The most work that an object may ask for with a passphrase, as a power of two, and with it the most memory: 2 GiB. age and ours
-/// ask for 2^18, or for what takes a second where they are written.
-const MOST_WORK: u8 = 21;
-
 /// Whether an object that begins with these bytes (22 suffice) is encrypted.
 pub(crate) fn is_encrypted(first: &[u8]) -> bool {
     first.starts_with(MAGIC)
@@ -64,9 +60,7 @@ impl Identities {
 
     /// A passphrase.
     pub fn passphrase(passphrase: SecretString) -> Self {
-        let mut identity = age::scrypt::Identity::new(passphrase);
-        identity.set_max_work_factor(MOST_WORK);
-        Self(Arc::new(vec![Arc::new(identity)]))
+        Self(Arc::new(vec![Arc::new(age::scrypt::Identity::new(passphrase))]))
     }
 
     /// These and those.

@@ -18,9 +18,6 @@ mod fingerprint;
 #[cfg(test)]
 mod fixture;
 mod frames;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 mod identities;
 mod inventory;
 mod keeper;
@@ -41,13 +38,11 @@ mod read;
 mod recipients;
 mod recount;
 mod replicate;
-mod reserve;
 mod retention;
 mod run;
 pub mod schedule;
 mod sealed;
 mod sealing;
-mod self_digest;
 mod sequencer;
 mod source;
 mod status;

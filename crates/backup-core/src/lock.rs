@@ -5,38 +5,25 @@
 //! the store says it was written, so hosts' clocks don't matter. Whoever creates an epoch lists once more and withdraws
 //! it unless it is the newest, which keeps a sleeper from reviving an epoch that was cleared away. On a store without
 //! conditional writes two may win at once; that costs the lock, never data: ids are unique and metas immutable (law 5).
-//!
-//! A holder counts its lease from before it asked for the epoch, so it always knows first that the lease is over.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
-use pgkeep_storage::{Cause, Error as StorageError, Key, Storage};
+use pgkeep_storage::{Created, Key, Storage};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Destination, Error, Keeper, Result, objects, self_digest};
+use crate::{Destination, Error, Keeper, Result, objects};
 
 /// The lease that [`LockOptions::new`] sets.
 const LEASE: Duration = Duration::from_mins(5);
 /// Epochs that are left for people to look at.
 const EPOCHS_KEPT: usize = 3;
-/// How long a store may take to hear that the lock is given back, before that is left to the lease.
-const GIVE_BACK_LIMIT: Duration = Duration::from_secs(30);
-/// How often a lock is taken anew because the store took most of the lease to say that it is ours.
-const SLOW_ATTEMPTS: usize = 3;
-/// Objects that were only made to learn the store's time; one this old was left by a run that died.
-const CLOCK: &str = ".pgkeep/clock-";
-const CLOCK_AGE: TimeDelta = TimeDelta::hours(1);
-/// No epoch comes to this number, and no lease to this length: what says so is not ours.
-const EPOCH_LIMIT: u64 = 1 << 50;
-const LEASE_LIMIT: u64 = 7 * 24 * 3600;
 
 /// How a lock is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,52 +75,34 @@ struct Epochs {
     storage: Arc<dyn Storage>,
 }
 
-/// What lies in the lock's folder.
-#[derive(Debug, Default)]
-struct Folder {
-    /// Every epoch's number and the store's time of it, newest last.
-    epochs: Vec<(u64, DateTime<Utc>)>,
-    /// What was made to learn the store's time, and when.
-    clocks: Vec<(Key, DateTime<Utc>)>,
-}
-
 impl Epochs {
     fn key(epoch: u64) -> Result<Key> {
         Ok(Key::new(format!(".pgkeep/lock-{epoch:08}"))?)
     }
 
-    async fn folder(&self) -> Result<Folder> {
+    /// Every epoch's number and the store's time of it, newest last.
+    async fn list(&self) -> Result<Vec<(u64, DateTime<Utc>)>> {
         let folder = Key::new(".pgkeep")?;
         let objects: Vec<_> =
             self.storage.list(&folder).try_collect().await.map_err(objects::at(self.storage.as_ref()))?;
-        let mut folder = Folder::default();
-        for object in objects {
-            let Some(written) = DateTime::from_timestamp_millis(object.modified_ms) else { continue };
-            if object.key.as_str().starts_with(CLOCK) {
-                folder.clocks.push((object.key, written));
-                continue;
-            }
-            let number = object.key.name().strip_prefix("lock-").and_then(|number| number.parse().ok());
-            // Anything else of a like name is somebody else's.
-            let ours = |number: &u64| *number < EPOCH_LIMIT && Self::key(*number).is_ok_and(|key| key == object.key);
-            folder.epochs.extend(number.filter(ours).map(|number| (number, written)));
-        }
-        folder.epochs.sort_unstable();
-        Ok(folder)
+        let mut epochs: Vec<_> = objects
+            .into_iter()
+            .filter_map(|object| {
+                let number = object.key.name().strip_prefix("lock-")?.parse().ok()?;
+                Some((number, DateTime::from_timestamp_millis(object.modified_ms)?))
+            })
+            .collect();
+        epochs.sort_unstable();
+        Ok(epochs)
     }
 
     /// The newest epoch, its number and the store's time of it.
     async fn newest(&self) -> Result<Option<(u64, DateTime<Utc>, Epoch)>> {
         loop {
-            let Some((number, written)) = self.folder().await?.epochs.pop() else { return Ok(None) };
-            let json = match objects::get(self.storage.as_ref(), &Self::key(number)?).await {
-                Ok(Some(json)) => json,
-                // Cleared away between listing and reading: there is a newer one.
-                Ok(None) => continue,
-                Err(Error::Meta { .. }) => Bytes::new(),
-                Err(error) => return Err(error),
-            };
-            let epoch = self_digest::read(&json).unwrap_or_else(|_| Epoch {
+            let Some((number, written)) = self.list().await?.pop() else { return Ok(None) };
+            // Cleared away between listing and reading: there is a newer one.
+            let Some(json) = objects::get(self.storage.as_ref(), &Self::key(number)?).await? else { continue };
+            let epoch = serde_json::from_slice(&json).unwrap_or_else(|_| Epoch {
                 holder: "an unreadable lock".to_owned(),
                 purpose: "unknown".to_owned(),
                 lease_seconds: LEASE.as_secs(),
@@ -147,22 +116,22 @@ impl Epochs {
     /// The time by the store's clock.
     async fn now(&self) -> Result<DateTime<Utc>> {
         let at = objects::at(self.storage.as_ref());
-        let key = Key::new(format!("{CLOCK}{:016x}", rand::random::<u64>()))?;
+        let key = Key::new(format!(".pgkeep/clock-{:016x}", rand::random::<u64>()))?;
         objects::put(self.storage.as_ref(), &key, Bytes::from_static(b"{}")).await?;
         let info = self.storage.head(&key).await.map_err(at);
         self.storage.delete(&key).await.map_err(at)?;
         Ok(DateTime::from_timestamp_millis(info?.modified_ms).unwrap_or_default())
     }
 
-    /// Creates an epoch; `false` if somebody else has it, or a newer one. One that an earlier attempt made, whose answer was
-    /// lost, is ours too.
+    /// Creates an epoch; `false` if somebody else has it, or a newer one.
     async fn create(&self, number: u64, epoch: &Epoch) -> Result<bool> {
-        let json = self_digest::write(epoch)?;
+        let json = Bytes::from(serde_json::to_vec(epoch).map_err(|error| Error::Task(error.to_string()))?);
         let (storage, key) = (self.storage.as_ref(), Self::key(number)?);
-        if !objects::create(storage, &key, json.clone()).await? {
-            return Ok(false);
+        if storage.create(&key, json.clone()).await.map_err(objects::at(storage))? == Created::Exists {
+            // A create whose answer was lost and that was sent again finds its own epoch.
+            return Ok(objects::get(storage, &key).await?.is_some_and(|stored| stored == json));
         }
-        let Folder { epochs, clocks } = self.folder().await?;
+        let epochs = self.list().await?;
         if epochs.last().is_some_and(|&(newest, _)| newest > number) {
             storage.delete(&key).await.map_err(objects::at(storage))?;
             return Ok(false);
@@ -170,58 +139,22 @@ impl Epochs {
         if objects::get(storage, &key).await?.is_none_or(|stored| stored != json) {
             return Ok(false);
         }
-        // Litter only: whoever comes next clears it too.
         for (old, _) in epochs.iter().rev().skip(EPOCHS_KEPT) {
+            // Litter only: whoever comes next clears it too.
             let _ = storage.delete(&Self::key(*old)?).await;
-        }
-        let now = epochs.last().map(|&(_, written)| written);
-        for (clock, written) in clocks {
-            if now.is_some_and(|now| now - written > CLOCK_AGE) {
-                let _ = storage.delete(&clock).await;
-            }
         }
         Ok(true)
     }
 
-    /// Releases what an attempt to take the lock may have left, as far as the store lets us.
-    async fn give_back(&self, epoch: &Epoch) {
-        let given_back = async {
-            let newest = self.newest().await?;
-            if let Some((number, ..)) = newest.filter(|(_, _, found)| found.token == epoch.token && !found.released) {
-                self.create(number + 1, &Epoch { released: true, ..epoch.clone() }).await?;
-            }
-            Ok::<_, Error>(())
-        };
-        if !matches!(tokio::time::timeout(GIVE_BACK_LIMIT, given_back).await, Ok(Ok(()))) {
-            tracing::debug!(location = %self.storage.location(), "what was begun of a lock ends with its lease");
-        }
-    }
-
     async fn inspect(&self) -> Result<Option<LockInfo>> {
-        Ok(self.newest().await?.map(|(number, written, epoch)| epoch.info(number, written)))
-    }
-}
-
-impl Epoch {
-    fn info(self, number: u64, written: DateTime<Utc>) -> LockInfo {
-        LockInfo {
+        Ok(self.newest().await?.map(|(number, written, epoch)| LockInfo {
             epoch: number,
-            expires: written + TimeDelta::seconds(self.lease_seconds.min(LEASE_LIMIT) as i64),
-            holder: self.holder,
-            purpose: self.purpose,
-            released: self.released,
-        }
+            expires: written + TimeDelta::seconds(epoch.lease_seconds as i64),
+            holder: epoch.holder,
+            purpose: epoch.purpose,
+            released: epoch.released,
+        }))
     }
-}
-
-/// Whether an epoch can be read; written again, it is the same.
-#[cfg(feature = "fuzzing")]
-pub(crate) fn can_be_read(json: &[u8]) -> bool {
-    let Ok(epoch) = self_digest::read::<Epoch>(json) else { return false };
-    let token = |json: &Bytes| self_digest::read::<Epoch>(json).ok().map(|again| (again.token, again.lease_seconds));
-    let again = self_digest::write(&epoch).ok().and_then(|json| token(&json));
-    assert_eq!(again, Some((epoch.token, epoch.lease_seconds)), "it is written as it was read");
-    true
 }
 
 /// One store's lock while it is held.
@@ -230,27 +163,7 @@ struct Held {
     epochs: Epochs,
     location: String,
     number: Arc<AtomicU64>,
-    lease: Lease,
     renewal: JoinHandle<()>,
-}
-
-/// Until when one store's lock is ours for certain.
-#[derive(Debug, Clone)]
-struct Lease(Arc<Mutex<Instant>>);
-
-impl Lease {
-    /// From `began` on, for so long.
-    fn new(began: Instant, length: Duration) -> Self {
-        Self(Arc::new(Mutex::new(began + length)))
-    }
-
-    fn renew(&self, began: Instant, length: Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = began + length;
-    }
-
-    fn ends(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A held lock. Renewed in the background; dropping it stops renewing, [`release`](Self::release) gives it back.
@@ -264,8 +177,7 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock of the keeper's source at every required destination, waiting as told.
     ///
-    /// Fails with [`Error::Locked`] when the wait is over, naming the holder. Cancelled, or failing, it gives back what it
-    /// has; what can't be given back ends with its lease.
+    /// Fails with [`Error::Locked`] when the wait is over, naming the holder.
     pub async fn acquire(keeper: &Keeper, options: &LockOptions) -> Result<Self> {
         let epoch = Epoch {
             holder: format!("{} (process {})", keeper.host, std::process::id()),
@@ -274,21 +186,13 @@ impl Lock {
             released: false,
             token: format!("{:032x}", rand::random::<u128>()),
         };
-        let until = Instant::now() + options.wait;
+        let until = tokio::time::Instant::now() + options.wait;
         let mut lock = Self { held: Vec::new(), epoch, lost: CancellationToken::new() };
         for destination in lockable(keeper) {
             let epochs = Epochs { storage: Arc::clone(&destination.storage) };
-            let taken = tokio::select! {
-                biased;
-                () = keeper.cancel.cancelled() => Err(Error::Interrupted),
-                taken = take(keeper, &epochs, &lock.epoch, options.lease, until) => taken,
-            };
-            match taken {
-                Ok((number, began)) => lock.hold(epochs, number, began, options.lease),
+            match take(keeper, &epochs, &lock.epoch, until).await {
+                Ok(number) => lock.hold(epochs, number, options.lease),
                 Err(error) => {
-                    if !matches!(error, Error::Locked { .. }) {
-                        epochs.give_back(&lock.epoch).await;
-                    }
                     let _ = lock.release().await;
                     return Err(error);
                 }
@@ -297,26 +201,21 @@ impl Lock {
         Ok(lock)
     }
 
-    fn hold(&mut self, epochs: Epochs, number: u64, began: Instant, length: Duration) {
+    fn hold(&mut self, epochs: Epochs, number: u64, lease: Duration) {
         let number = Arc::new(AtomicU64::new(number));
-        let lease = Lease::new(began, length);
-        let renewal = Renewal {
-            epochs: epochs.clone(),
-            epoch: self.epoch.clone(),
-            number: Arc::clone(&number),
-            lease: lease.clone(),
-            length,
-        };
-        let renewal = tokio::spawn(renewal.run(self.lost.clone()));
+        let renewal =
+            tokio::spawn(renew(epochs.clone(), self.epoch.clone(), Arc::clone(&number), lease, self.lost.clone()));
         let location = epochs.storage.location().to_string();
-        self.held.push(Held { epochs, location, number, lease, renewal });
+        self.held.push(Held { epochs, location, number, renewal });
     }
 
-    /// An error if the lock was lost to another, or may have been.
+    /// An error if the lock was lost to another.
     pub fn check(&self) -> Result<()> {
-        let now = Instant::now();
-        let lost = self.held.iter().find(|held| self.lost.is_cancelled() || held.lease.ends() <= now);
-        lost.map_or(Ok(()), |held| Err(Error::LockLost { location: held.location.clone() }))
+        if self.lost.is_cancelled() {
+            let location = self.held.first().map(|held| held.location.clone()).unwrap_or_default();
+            return Err(Error::LockLost { location });
+        }
+        Ok(())
     }
 
     /// Resolves when the lock is lost.
@@ -324,16 +223,29 @@ impl Lock {
         self.lost.clone()
     }
 
-    /// Gives it back. A store that does not answer is not waited for: the lock ends with its lease then.
+    /// Gives it back.
     pub async fn release(mut self) -> Result<()> {
         let mut outcome = Ok(());
         for held in std::mem::take(&mut self.held) {
             held.renewal.abort();
-            let released = match tokio::time::timeout(GIVE_BACK_LIMIT, held.release(&self.epoch)).await {
-                Ok(released) => released,
-                Err(_) => Err(silent(held.epochs.storage.as_ref())),
-            };
-            outcome = outcome.and(released);
+            // An abandoned renewal may still have made an epoch: go past it.
+            let next = held.number.load(Ordering::SeqCst) + 1;
+            let released = Epoch { released: true, ..self.epoch.clone() };
+            for number in [next, next + 1] {
+                match held.epochs.create(number, &released).await {
+                    Ok(true) => break,
+                    Ok(false) => {
+                        let ours = matches!(held.epochs.newest().await, Ok(Some((_, _, epoch))) if epoch.token == self.epoch.token);
+                        if !ours {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                }
+            }
         }
         outcome
     }
@@ -388,39 +300,23 @@ fn lockable(keeper: &Keeper) -> impl Iterator<Item = &Destination> {
     keeper.destinations.iter().filter(move |destination| destination.required || !any)
 }
 
-/// Takes one store's lock; gives the epoch's number, and when it was asked for.
-async fn take(
-    keeper: &Keeper,
-    epochs: &Epochs,
-    epoch: &Epoch,
-    lease: Duration,
-    until: Instant,
-) -> Result<(u64, Instant)> {
+async fn take(keeper: &Keeper, epochs: &Epochs, epoch: &Epoch, until: tokio::time::Instant) -> Result<u64> {
     let mut told = false;
-    let mut slow = 0;
     loop {
-        let newest = epochs.newest().await?;
-        let next = newest.as_ref().map_or(1, |(number, ..)| number + 1);
-        let others = newest.filter(|(_, _, found)| !found.released && found.token != epoch.token);
-        let holder = match others.map(|(number, written, found)| found.info(number, written)) {
-            Some(info) if info.expires > epochs.now().await? => Some(info),
-            Some(info) => {
+        let newest = epochs.inspect().await?;
+        let next = newest.as_ref().map_or(1, |info| info.epoch + 1);
+        let holder = match newest {
+            Some(info) if !info.released && info.expires > epochs.now().await? => Some(info),
+            Some(info) if !info.released => {
                 keeper.warn(&format!("taking over the lock that {} left behind ({})", info.holder, info.purpose));
                 None
             }
-            None => None,
+            _ => None,
         };
-        let began = Instant::now();
         match holder {
-            None if !epochs.create(next, epoch).await? => {}
-            None if began.elapsed() < lease / 2 => return Ok((next, began)),
-            None => {
-                slow += 1;
-                if slow == SLOW_ATTEMPTS {
-                    return Err(silent(epochs.storage.as_ref()));
-                }
-            }
-            Some(info) if Instant::now() >= until => {
+            None if epochs.create(next, epoch).await? => return Ok(next),
+            None => {}
+            Some(info) if tokio::time::Instant::now() >= until => {
                 let location = epochs.storage.location().to_string();
                 return Err(Error::Locked { location, holder: info.holder, expires: info.expires.to_rfc3339() });
             }
@@ -429,70 +325,30 @@ async fn take(
                     keeper.warn(&format!("waiting for {}, which holds the lock ({})", info.holder, info.purpose));
                 }
                 let pause = Duration::from_millis(rand::random_range(1000..3000));
-                tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
+                let pause = pause.min(until.saturating_duration_since(tokio::time::Instant::now()));
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = keeper.cancel.cancelled() => return Err(Error::Interrupted),
+                }
             }
         }
     }
 }
 
-/// The error for a store that takes too long to be of use for a lock.
-fn silent(storage: &dyn Storage) -> Error {
-    let location = storage.location().clone();
-    let source = Box::new(Cause::new("it did not answer in time"));
-    objects::at(storage)(StorageError::Timeout { doing: "lock or unlock".to_owned(), location, source })
-}
-
-impl Held {
-    async fn release(&self, epoch: &Epoch) -> Result<()> {
-        // An abandoned renewal may still have made an epoch: go past it.
-        let next = self.number.load(Ordering::SeqCst) + 1;
-        let released = Epoch { released: true, ..epoch.clone() };
-        for number in [next, next + 1] {
-            if self.epochs.create(number, &released).await? {
-                break;
+/// Renews until aborted; cancels `lost` when another has the lock or the lease ran out unrenewed.
+async fn renew(epochs: Epochs, epoch: Epoch, number: Arc<AtomicU64>, lease: Duration, lost: CancellationToken) {
+    let mut renewed = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(lease / 3).await;
+        let next = number.load(Ordering::SeqCst) + 1;
+        let began = tokio::time::Instant::now();
+        match tokio::time::timeout(lease / 3, epochs.create(next, &epoch)).await {
+            Ok(Ok(true)) => {
+                number.store(next, Ordering::SeqCst);
+                renewed = began;
             }
-            let ours = matches!(self.epochs.newest().await, Ok(Some((_, _, found))) if found.token == epoch.token);
-            if !ours {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What keeps one store's lock.
-#[derive(Debug)]
-struct Renewal {
-    epochs: Epochs,
-    epoch: Epoch,
-    number: Arc<AtomicU64>,
-    lease: Lease,
-    length: Duration,
-}
-
-impl Renewal {
-    /// Renews until aborted; cancels `lost` when another has the lock or the lease ran out unrenewed.
-    async fn run(self, lost: CancellationToken) {
-        let mut first_asked = (0, Instant::now());
-        loop {
-            let left = self.lease.ends().saturating_duration_since(Instant::now());
-            let attempt = async {
-                tokio::time::sleep((self.length / 3).min(left / 2)).await;
-                let next = self.number.load(Ordering::SeqCst) + 1;
-                // What an earlier attempt asked for may have been written then.
-                if first_asked.0 != next {
-                    first_asked = (next, Instant::now());
-                }
-                (next, tokio::time::timeout(self.length / 3, self.epochs.create(next, &self.epoch)).await)
-            };
-            match tokio::time::timeout_at(self.lease.ends(), attempt).await {
-                Ok((next, Ok(Ok(true)))) => {
-                    self.number.store(next, Ordering::SeqCst);
-                    self.lease.renew(first_asked.1, self.length);
-                }
-                Ok((_, Ok(Err(_)) | Err(_))) => {}
-                Ok((_, Ok(Ok(false)))) | Err(_) => return lost.cancel(),
-            }
+            Ok(Err(_)) | Err(_) if renewed.elapsed() < lease => {}
+            Ok(Ok(false) | Err(_)) | Err(_) => return lost.cancel(),
         }
     }
 }
@@ -586,46 +442,6 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(100)).await;
         lock.release().await.expect("released");
         second.await.expect("no panic").expect("taken").release().await.expect("released");
-    }
-
-    #[tokio::test]
-    async fn what_is_called_almost_like_an_epoch_is_none() {
-        let storage = memory();
-        let one = keeper(&storage, "one");
-        for name in ["lock-7", "lock-+0000009", "lock-18446744073709551615", "lock-1125899906842624", "lock-x", "lock-"]
-        {
-            let key = Key::new(format!(".pgkeep/{name}")).expect("valid");
-            objects::put(storage.as_ref(), &key, Bytes::from_static(b"{}")).await.expect("stored");
-        }
-        let lock = Lock::acquire(&one, &options(LEASE)).await.expect("free");
-        assert_eq!(lock.held[0].number.load(Ordering::SeqCst), 1);
-        lock.release().await.expect("released");
-    }
-
-    #[tokio::test]
-    async fn a_damaged_epoch_is_respected_for_one_lease_and_an_absurd_one_for_no_longer_than_a_week() {
-        let storage = memory();
-        let one = keeper(&storage, "one");
-        let put = async |number: u64, json: Bytes| {
-            objects::put(storage.as_ref(), &Epochs::key(number).expect("valid"), json).await.expect("stored");
-        };
-        let info = async || Lock::inspect(&one).await.expect("listed").remove(0);
-        let epoch = Epoch {
-            holder: "two".to_owned(),
-            purpose: "test".to_owned(),
-            lease_seconds: u64::MAX,
-            released: false,
-            token: String::new(),
-        };
-        put(1, self_digest::write(&epoch).expect("serialises")).await;
-        let absurd = info().await;
-        assert!(absurd.expires < Utc::now() + TimeDelta::days(8), "{absurd:?}");
-        let released = self_digest::write(&Epoch { released: true, ..epoch }).expect("serialises");
-        let flipped = String::from_utf8(released.to_vec()).expect("UTF-8").replace("two", "tvo");
-        put(2, Bytes::from(flipped)).await;
-        let damaged = info().await;
-        assert_eq!((damaged.holder.as_str(), damaged.released), ("an unreadable lock", false));
-        assert!(matches!(Lock::acquire(&one, &options(LEASE)).await, Err(Error::Locked { .. })));
     }
 
     #[tokio::test]

@@ -5,11 +5,12 @@
 //! which names them and their sizes, and removes it when the backup is whole, or gone. What a run that died in between left is
 //! found by its mark (see `sweep`); nothing else ever is.
 
+use bytes::Bytes;
 use futures::TryStreamExt;
-use pgkeep_storage::{Key, ObjectInfo, Storage};
+use pgkeep_storage::{Created, Key, ObjectInfo, Storage};
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupId, Error, Result, objects, self_digest};
+use crate::{BackupId, Error, Result, objects};
 
 /// How the keys of marks begin; the backup's name and a random number follow.
 const PREFIX: &str = ".pgkeep/unpublished-";
@@ -49,10 +50,10 @@ impl Mark {
 
     /// Puts the mark; gives its key.
     pub(crate) async fn put(&self, storage: &dyn Storage) -> Result<Key> {
-        let json = self_digest::write(self)?;
+        let json = Bytes::from(serde_json::to_vec_pretty(self).map_err(|error| Error::Task(error.to_string()))?);
         loop {
             let key = Key::new(format!("{PREFIX}{}-{:016x}", self.id, rand::random::<u64>()))?;
-            if objects::create(storage, &key, json.clone()).await? {
+            if storage.create(&key, json.clone()).await.map_err(objects::at(storage))? == Created::Created {
                 return Ok(key);
             }
         }
@@ -69,12 +70,8 @@ impl Mark {
     pub(crate) async fn read_all(storage: &dyn Storage, listed: &[ObjectInfo]) -> Result<Vec<(ObjectInfo, Self)>> {
         let mut marks = Vec::new();
         for object in listed.iter().filter(|object| object.key.as_str().starts_with(PREFIX)) {
-            let json = match objects::get(storage, &object.key).await {
-                Ok(Some(json)) => json,
-                Ok(None) | Err(Error::Meta { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            match self_digest::read(&json) {
+            let Some(json) = objects::get(storage, &object.key).await? else { continue };
+            match serde_json::from_slice(&json) {
                 Ok(mark) => marks.push((object.clone(), mark)),
                 Err(error) => {
                     tracing::debug!(location = %storage.location(), mark = %object.key, %error, "not understood");

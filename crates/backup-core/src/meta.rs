@@ -4,21 +4,17 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use chrono::{DateTime, Utc};
-use pgkeep_dump::SnapshotFacts;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
 use crate::frames::FramedArchive;
-use crate::{BackupClass, BackupId, EncryptionMeta, Error, FingerprintKey, Result, self_digest};
+use crate::{BackupClass, BackupId, EncryptionMeta, Error, FingerprintKey, Result};
 
 /// The format version this library writes, and the highest it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// More than any frame has, stored or plain: several are held at once, and a meta may be damaged or anybody's.
-pub(crate) const LARGEST_FRAME: u64 = 64 << 20;
-/// More than any globals or sealed part of a meta decompress to, for the same reason.
-pub(crate) const LARGEST_OBJECT: u64 = 256 << 20;
+/// More than any frame has: bounds what a damaged meta can make us allocate.
+pub(crate) const LARGEST_FRAME: u64 = 1 << 30;
 
 /// A backup's metadata. Its presence is the backup's existence (law 1); it is never changed once written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,9 +52,6 @@ pub struct Meta {
     pub engine: String,
     /// The snapshot's time by the server's clock: the data is as of then.
     pub snapshot_time: DateTime<Utc>,
-    /// Transactions that are in it for certain; `None` in backups of earlier versions and adopted ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub snapshot: Option<SnapshotFacts>,
     /// WAL position when the dump began.
     pub wal_position: Option<String>,
     /// The database.
@@ -319,36 +312,27 @@ impl Meta {
         if let Some(unknown) = meta.encryption.as_ref().filter(|encryption| !encryption.is_known()) {
             return Err(refuse(format!("it is encrypted by a scheme that is not known here: {}", unknown.scheme)));
         }
-        let faults = self_digest::fault(json).or_else(|| meta.frames.fault(&meta)).or_else(|| meta.fault_of_globals());
-        match faults {
+        match meta.frames.fault(&meta) {
             Some(fault) => Err(refuse(fault.to_owned())),
             None => Ok(meta),
         }
     }
 
-    /// What is wrong with the name of the globals, if anything: they go when the backup goes, so they must be its own.
-    fn fault_of_globals(&self) -> Option<&'static str> {
-        let stem = self.backup_file.split('.').next().unwrap_or_default();
-        let own = |file: &str| file.strip_prefix(stem).is_some_and(|rest| rest.starts_with(".globals."));
-        let foreign = self.globals.as_ref().is_some_and(|globals| !own(&globals.file));
-        foreign.then_some("its globals are another backup's")
-    }
-
     /// Whether that is no meta of ours but the metadata that other scripts put beside their archives under the same name: a
-    /// JSON object without any of the keys that make a meta. It says nothing of what the archive holds, so it makes no
-    /// backup of it. Without `format_version` alone it is a damaged meta.
+    /// JSON object without `format_version`. It says nothing of what the archive holds, so it makes no backup of it.
     pub fn is_foreign(json: &[u8]) -> bool {
-        let object = json.trim_ascii_start().starts_with(b"{");
-        object && serde_json::from_slice::<Ours>(json).is_ok_and(|keys| keys == Ours::default())
+        let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json);
+        object.is_ok_and(|object| !object.contains_key("format_version"))
     }
 
-    /// The meta as JSON: keys and list items on lines of their own, what lies deeper on one line; last a digest of it all.
+    /// The meta as JSON: keys and list items on lines of their own, what lies deeper on one line.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         let mut json = Vec::new();
         let mut serializer = serde_json::Serializer::with_formatter(&mut json, Layout::default());
         self.serialize(&mut serializer)
             .map_err(|error| Error::Meta { object: self.backup_file.clone(), reason: error.to_string() })?;
-        Ok(self_digest::with_digest(json))
+        json.push(b'\n');
+        Ok(json)
     }
 
     /// Whether it holds all data of its database: a backup of a part never stands for the whole.
@@ -390,18 +374,6 @@ impl Meta {
 #[derive(Deserialize)]
 struct Version {
     format_version: Option<u64>,
-}
-
-/// Keys that only a meta of ours has.
-#[derive(Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Ours {
-    format_version: Option<IgnoredAny>,
-    source: Option<IgnoredAny>,
-    stored: Option<IgnoredAny>,
-    plain: Option<IgnoredAny>,
-    entries: Option<IgnoredAny>,
-    frames: Option<IgnoredAny>,
 }
 
 /// JSON with line breaks down to the second level only: a frame index has millions of numbers.
@@ -508,7 +480,6 @@ mod tests {
     #[test]
     fn unknown_keys_are_ignored_and_newer_formats_refused() {
         let mut json: serde_json::Value = serde_json::from_slice(&sample().to_json().unwrap()).unwrap();
-        json.as_object_mut().unwrap().remove("self_sha256");
         json["something"] = "new".into();
         assert_eq!(Meta::from_json("x", json.to_string().as_bytes()).unwrap(), sample());
         json["format_version"] = (FORMAT_VERSION + 1).into();
@@ -517,19 +488,6 @@ mod tests {
         // Also one that this version could not even read.
         let future = br#"{"format_version": 7}"#;
         assert!(matches!(Meta::from_json("x", future), Err(Error::NewerFormat { found: 7, .. })));
-    }
-
-    #[test]
-    fn a_meta_without_one_key_is_damaged_and_not_somebody_elses() {
-        let json = String::from_utf8(sample().to_json().unwrap()).unwrap();
-        for key in ["format_version", "stored", "self_sha256"] {
-            let flipped = json.replace(&format!("  \"{key}\""), &format!("  \"{}\"", key.replacen('s', "r", 1)));
-            assert_ne!(flipped, json);
-            assert!(!Meta::is_foreign(flipped.as_bytes()), "{key}");
-            assert_eq!(Meta::from_json("x", flipped.as_bytes()).is_ok(), key == "self_sha256", "{key}");
-        }
-        assert!(Meta::is_foreign(crate::fixture::FOREIGN_META.as_bytes()));
-        assert!(!Meta::is_foreign(b"[]") && !Meta::is_foreign(b"{"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::identities::Locked;
-use crate::meta::LARGEST_OBJECT;
+use crate::meta::LARGEST_FRAME;
 use crate::{DatabaseMeta, Error, FingerprintKey, FrameIndex, Identities, LargeObjectsMeta, Meta, Recipients, Result};
 
 /// The one scheme there is: files of the age format, version 1.
@@ -104,7 +104,7 @@ impl Meta {
         };
         let mut json = Vec::new();
         codec()
-            .decode(&compressed, &mut json, LARGEST_OBJECT as usize)
+            .decode(&compressed, &mut json, LARGEST_FRAME as usize)
             .map_err(|error| refuse(&format!("its encrypted part: {error}")))?;
         let meta = Self::from_json(&self.file(), &json)?;
         let same = (&meta.id, &meta.backup_file, &meta.stored, &meta.plain, &meta.globals)

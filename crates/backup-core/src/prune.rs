@@ -1,14 +1,10 @@
 //! Removing what retention no longer keeps, and what interrupted runs left.
 
-use std::collections::BTreeSet;
-
 use futures::TryStreamExt;
 use pgkeep_storage::{Key, ObjectInfo, Storage};
 use serde::Serialize;
 
 use crate::mark::Mark;
-use crate::run::chain;
-use crate::stop::Stop;
 use crate::{
     BackupId, Catalog, CatalogEntry, Copy, Destination, Error, Keep, Keeper, Lock, LockOptions, Policy, Result,
     RetentionPlan, Unreadable, objects,
@@ -39,27 +35,20 @@ pub struct PruneReport {
 }
 
 impl Keeper {
-    /// What [`Self::prune`] would do, per destination. A destination that has an unreadable meta gets no plan. None does if one
-    /// could not be listed in full, where proofs of any backup may lie, or if it is not known whose backups they are; backups of
-    /// another source are kept. One with an unreadable proof is kept as well, and takes no other's place: the proof may have said that it is damaged.
+    /// What [`Self::prune`] would do, per destination. A destination that could not be listed in full, or has an
+    /// unreadable meta, gets no plan; backups of another source are kept.
     pub fn plan_prune(&self, catalog: &Catalog, policy: &Policy) -> Vec<(String, RetentionPlan)> {
         let now = self.clock.now();
         let complete =
             self.destinations.iter().enumerate().filter(|(_, destination)| is_complete(catalog, destination));
         complete
             .map(|(index, destination)| {
-                let here = |entry: &&CatalogEntry| entry.copies.iter().any(|copy| copy.destination == index);
-                let doubtful: BTreeSet<&BackupId> =
-                    catalog.own().filter(|entry| is_doubtful(catalog, entry)).map(|entry| &entry.meta.id).collect();
-                let keep = |entry: &CatalogEntry| {
-                    let keep = entry.keep(index);
-                    let sure = !doubtful.contains(&keep.id);
-                    Keep { good: keep.good && sure, proven: keep.proven && sure, ..keep }
-                };
-                let backups: Vec<Keep> = catalog.own().filter(here).map(keep).collect();
-                let mut plan = RetentionPlan::new(&backups, &policy.rules(&destination.name), now);
-                plan.keep_doubtful(|id| doubtful.contains(id));
-                (destination.name.clone(), plan)
+                let backups: Vec<Keep> = catalog
+                    .own()
+                    .filter(|entry| entry.copies.iter().any(|copy| copy.destination == index))
+                    .map(|entry| entry.keep(index))
+                    .collect();
+                (destination.name.clone(), RetentionPlan::new(&backups, &policy.rules(&destination.name), now))
             })
             .collect()
     }
@@ -71,40 +60,23 @@ impl Keeper {
             Some(lock) => Some(Lock::acquire(self, lock).await?),
             None => None,
         };
-        let stop = Stop::new(&self.cancel, None);
-        let mut outcome = stop.until(self.prune_locked(&options.policy, lock.as_ref())).await;
-        if let Some(lock) = lock
-            && let Err(error) = lock.release().await
-            && let Ok(report) = &mut outcome
-        {
-            let why = chain(&error);
-            report.warnings.push(format!("the lock could not be given back, it ends by itself: {why}"));
+        let outcome = self.prune_locked(&options.policy, lock.as_ref()).await;
+        if let Some(lock) = lock {
+            lock.release().await?;
         }
         outcome
     }
 
-    /// The same under a lock that is there already, if there is one. May be dropped at any point.
-    pub(crate) async fn prune_locked(&self, policy: &Policy, lock: Option<&Lock>) -> Result<PruneReport> {
+    async fn prune_locked(&self, policy: &Policy, lock: Option<&Lock>) -> Result<PruneReport> {
         let catalog = Catalog::load(self).await?;
         let mut report = PruneReport::default();
         for (name, reason) in &catalog.incomplete {
-            report.warnings.push(format!("{name} could not be listed, so nothing is removed: {reason}"));
+            report.warnings.push(format!("{name} could not be listed, so nothing is removed there: {reason}"));
         }
         for unreadable in &catalog.unreadable {
-            let Unreadable { destination, key, reason, .. } = unreadable;
-            let consequence = if blocks(unreadable) {
-                ", so nothing is removed there"
-            } else if key.contains(".proofs/") {
-                ", so its backup is kept"
-            } else {
-                ""
-            };
+            let Unreadable { destination, key, reason } = unreadable;
+            let consequence = if blocks(unreadable) { ", so nothing is removed there" } else { "" };
             report.warnings.push(format!("{key} at {destination} can't be read{consequence}: {reason}"));
-        }
-        if !knows_whose(&catalog) {
-            let lost =
-                "there are backups of more than one source and no source.json that says which is the present one";
-            report.warnings.push(format!("{lost}, so nothing is removed"));
         }
         report.plans = self.plan_prune(&catalog, policy);
         let plans = report.plans.clone();
@@ -113,6 +85,9 @@ impl Keeper {
                 continue;
             };
             for decision in plan.removals() {
+                if self.cancel.is_cancelled() {
+                    return Err(Error::Interrupted);
+                }
                 if let Some(lock) = lock {
                     lock.check()?;
                 }
@@ -120,14 +95,11 @@ impl Keeper {
             }
         }
         for plan in self.plan_sweep(&catalog).await {
-            if let Some(lock) = lock {
-                lock.check()?;
-            }
             match self.sweep(&plan).await {
                 Ok(swept) => report.swept += swept,
                 Err(error) => {
                     let name = &plan.destination;
-                    report.warnings.push(format!("what was left at {name} could not be swept: {}", chain(&error)));
+                    report.warnings.push(format!("what was left at {name} could not be swept: {error}"));
                 }
             }
         }
@@ -147,42 +119,25 @@ impl Keeper {
                 report.freed_bytes += copy.stored_bytes.unwrap_or_default();
                 self.detail(&format!("removed {id} from {}", copy.name));
             }
-            Err(error) => {
-                report.warnings.push(format!("{id} could not be removed from {}: {}", copy.name, chain(&error)))
-            }
+            Err(error) => report.warnings.push(format!("{id} could not be removed from {}: {error}", copy.name)),
         }
     }
 }
 
-/// Whether an object that can't be read makes it unknown what there is.
+/// Whether an object that can't be read makes it unknown what there is: an unreadable proof can only make us keep more.
 fn blocks(unreadable: &Unreadable) -> bool {
-    unreadable.is_meta() || unreadable.key == "source.json"
+    is_meta(&unreadable.key) || unreadable.key == "source.json"
 }
 
-/// Whether all is known of what lies at a destination. Some of it may be told elsewhere: what was verified of it, and when it was
-/// made.
+/// Whether all that lies at a destination is known.
 pub(crate) fn is_complete(catalog: &Catalog, destination: &Destination) -> bool {
-    catalog.incomplete.is_empty()
-        && knows_whose(catalog)
+    let listed = !catalog.incomplete.iter().any(|(name, _)| *name == destination.name);
+    listed
         && !catalog.unreadable.iter().any(|unreadable| unreadable.destination == destination.name && blocks(unreadable))
 }
 
-/// Whether it is known which backups are of the present source: without a record, only if all are of one.
-fn knows_whose(catalog: &Catalog) -> bool {
-    let mut sources = catalog.entries.iter().map(|entry| (&entry.meta.source, &entry.meta.database.system_identifier));
-    let Some((name, cluster)) = sources.next() else { return true };
-    // One that is not known is of any.
-    let same = |other: &Option<String>| other.is_none() || cluster.is_none() || other == cluster;
-    catalog.source.is_some() || sources.all(|(other, of)| other == name && same(of))
-}
-
-/// Whether something that can't be read was verified of a backup.
-fn is_doubtful(catalog: &Catalog, entry: &CatalogEntry) -> bool {
-    let beside = |copy: &Copy, unreadable: &Unreadable| {
-        let rest = unreadable.key.strip_prefix(copy.key.as_str());
-        copy.name == unreadable.destination && rest.is_some_and(|rest| rest.starts_with(".proofs/"))
-    };
-    entry.copies.iter().any(|copy| catalog.unreadable.iter().any(|unreadable| beside(copy, unreadable)))
+fn is_meta(key: &str) -> bool {
+    key.strip_suffix(".meta").is_some()
 }
 
 /// Removes one copy of a backup: its meta first. A mark names the rest, in case that this is the end of us.
@@ -235,10 +190,7 @@ mod tests {
             store(bucket, &meta(BackupClass::Daily, at(day * 24), b"archive"), b"archive").await;
         }
         let proof = Key::new("daily/daily_20251017_030001.dump.proofs/20251018_040000_deep.json").expect("valid");
-        let good =
-            br#"{"kind": "quick", "outcome": "good", "at": "2025-10-18T04:00:00Z", "seconds": 1.0, "hostname": "test",
-            "destination": "bucket", "findings": [], "tool_version": "test"}"#;
-        bucket.storage.put(&proof, Bytes::from_static(good)).await.expect("stored");
+        bucket.storage.put(&proof, Bytes::from_static(b"{}")).await.expect("stored");
         bucket
             .storage
             .put(&Key::new("daily/notes.txt").expect("valid"), Bytes::from_static(b"mine"))
@@ -273,50 +225,6 @@ mod tests {
         assert_eq!(report.warnings.len(), 1);
         assert_eq!(keys(&keeper.destinations[0]).await.len(), 21);
         assert_eq!(keys(&keeper.destinations[1]).await.len(), 12);
-    }
-
-    #[tokio::test]
-    async fn a_backup_whose_proof_is_unreadable_is_kept_and_pushes_no_other_out() {
-        let keeper = keeper(vec![memory("bucket", true, 1)], at(9 * 24));
-        let bucket = &keeper.destinations[0];
-        let mut stored = Vec::new();
-        for day in 0..3 {
-            stored.push(store(bucket, &meta(BackupClass::Daily, at(day * 24), b"archive"), b"archive").await);
-        }
-        let prune =
-            async || keeper.plan_prune(&Catalog::load(&keeper).await.expect("loaded"), &policy(0, 1)).remove(0).1;
-        let removed = |plan: &RetentionPlan| plan.removals().count();
-        assert_eq!(removed(&prune().await), 2, "all but the newest");
-        // What it said is lost: that the newest is damaged, perhaps.
-        let proof = Key::new(format!("{}.proofs/20251018_040000_deep.json", stored[2])).expect("valid");
-        bucket.storage.put(&proof, Bytes::from_static(b"{\"kind\": \"de")).await.expect("stored");
-        let plan = prune().await;
-        assert_eq!(removed(&plan), 1, "{plan:?}");
-        let reasons: Vec<_> = plan.decisions.iter().map(|decision| decision.reasons.clone()).collect();
-        assert_eq!(reasons[0], [crate::Reason::Young, crate::Reason::Doubtful]);
-        assert_eq!(reasons[1], [crate::Reason::NewestGood, crate::Reason::Among(1)]);
-    }
-
-    #[tokio::test]
-    async fn without_a_record_nothing_is_removed_where_backups_of_two_sources_lie() {
-        let keeper = keeper(vec![memory("bucket", true, 1)], at(9 * 24));
-        let bucket = &keeper.destinations[0];
-        for day in 0..4 {
-            let source = if day < 2 { "before" } else { "app" }.to_owned();
-            let meta = crate::Meta { source, ..meta(BackupClass::Daily, at(day * 24), b"archive") };
-            store(bucket, &meta, b"archive").await;
-        }
-        let report = keeper.prune(&PruneOptions { policy: policy(0, 1), lock: None }).await.expect("pruned");
-        assert_eq!((report.removed, report.plans.len(), report.warnings.len()), (0, 0, 1), "{report:?}");
-        let identity = pgkeep_dump::SourceIdentity {
-            system_identifier: Some("1".to_owned()),
-            database: "app".to_owned(),
-            server: "db:5432".to_owned(),
-        };
-        // The record is made again from the newest backup.
-        keeper.claim_source(&identity, None, false).await.expect("claimed");
-        let report = keeper.prune(&PruneOptions { policy: policy(0, 1), lock: None }).await.expect("pruned");
-        assert_eq!((report.removed, report.warnings.len()), (1, 0), "{report:?}");
     }
 
     #[tokio::test]

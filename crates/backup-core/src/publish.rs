@@ -1,6 +1,6 @@
 //! The publish stage of a backup: objects completed and checked, and the meta last (law 1).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -15,9 +15,6 @@ use crate::pipeline::joined;
 use crate::prune::beside;
 use crate::run::Run;
 use crate::{Error, Lock, Meta, Result, objects};
-
-/// How long the last requests to a store may take when the run has to end.
-const LAST_LIMIT: Duration = Duration::from_secs(30);
 
 impl Run<'_> {
     /// Completes the archive and the globals everywhere, checks that the stores have what was sent, and writes the meta.
@@ -43,14 +40,13 @@ impl Run<'_> {
             Ok(completed) => completed,
             Err(reason) => {
                 // How far each came is not known; what no mark of this backup names may be somebody else's.
-                let withdrawing = targets.iter().map(async |target| {
+                for target in &targets {
                     let storage = target.destination.storage.as_ref();
                     let ours = Mark::covers(storage, &meta.id, &target.key, meta.stored.bytes).await;
                     if ours.unwrap_or(false) {
                         withdraw(target, globals.as_ref()).await;
                     }
-                });
-                let _ = tokio::time::timeout(LAST_LIMIT, join_all(withdrawing)).await;
+                }
                 return Err(reason);
             }
         };
@@ -72,17 +68,13 @@ impl Run<'_> {
         meta.duration_seconds = begun.elapsed().as_secs();
         meta.warnings.clone_from(&self.warnings);
         let json = self.meta_json(&meta).await?;
-        // From here on nothing is taken back because of an interruption: what has a meta is a backup. Only a store that
-        // does not answer at all is not waited for.
+        // From here on nothing is taken back because of an interruption: what has a meta is a backup.
         let publishing = complete.into_iter().map(|(target, mark)| {
-            let (meta, json, globals, stop) = (&meta, json.clone(), globals.as_ref(), &self.stop);
+            let (meta, json, globals) = (&meta, json.clone(), globals.as_ref());
             async move {
-                let outcome = stop.soon_after(LAST_LIMIT, publish_meta(&target, meta, json, globals)).await;
+                let outcome = publish_meta(&target, meta, json, globals).await;
                 if outcome.is_ok() {
-                    let storage = target.destination.storage.as_ref();
-                    let taken_away = async { Ok(Mark::take_away(storage, &mark).await) };
-                    // Left there it says nothing that matters.
-                    let _ = stop.soon_after(LAST_LIMIT, taken_away).await;
+                    Mark::take_away(target.destination.storage.as_ref(), &mark).await;
                 }
                 (target, outcome)
             }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pgkeep_archive::{BlockWriter, Decoder, Event, Toc};
 use pgkeep_compress::detect;
-use pgkeep_dump::{PrivateFacts, toc_limit};
+use pgkeep_dump::PrivateFacts;
 use pgkeep_storage::{Key, Storage};
 use tokio::sync::OnceCell;
 
 use crate::frames::FramedArchive;
 use crate::identities::{Locked, is_encrypted};
 use crate::inventory::only_data_of;
-use crate::meta::LARGEST_OBJECT;
+use crate::meta::LARGEST_FRAME;
 use crate::pipeline::joined;
 use crate::plain::{Digested, Gone, Pieces, Slicer};
 use crate::prune::beside;
@@ -52,10 +52,8 @@ impl BackupSource {
         let good = |copy: &&crate::Copy| entry.good_at(copy.destination);
         let best = there().filter(online).find(good).or_else(|| there().find(good));
         let copy = best.or_else(|| there().find(online)).or_else(|| there().next());
-        let missing = || Error::Damaged {
-            object: entry.meta.id.to_string(),
-            reason: "its archive is missing wherever its meta lies".to_owned(),
-        };
+        let missing =
+            || Error::NotFound { wanted: format!("the archive of {}", entry.meta.id), candidates: Vec::new() };
         let copy = copy.ok_or_else(missing)?;
         Self::copy(keeper, entry, copy).opened()
     }
@@ -166,7 +164,7 @@ impl BackupSource {
             }
             _ => self.open(1).await?,
         };
-        let mut decoder = Decoder::new().with_toc_limit(toc_limit());
+        let mut decoder = Decoder::new();
         while let Some(piece) = beginning.next().await? {
             decoder.push_bytes(piece);
             if let Some(Event::Toc(toc)) = decoder.next_event().map_err(|source| self.damaged(source))? {
@@ -191,7 +189,7 @@ impl BackupSource {
             None => stored,
             Some(codec) => {
                 let mut plain = Vec::new();
-                let limit = globals.plain.bytes.min(LARGEST_OBJECT) as usize;
+                let limit = globals.plain.bytes.min(LARGEST_FRAME) as usize;
                 codec.decode(&stored, &mut plain, limit).map_err(|error| damaged(error.to_string()))?;
                 plain.into()
             }
@@ -280,7 +278,7 @@ fn runs(offsets: &[u64], wanted: &[Range<u64>]) -> Vec<Range<usize>> {
 
 /// Reads a foreign archive to its end and sends a plain one with the data that `reduced` has.
 async fn cut_anew(archive: UnframedArchive, name: String, reduced: Arc<Toc>, pieces: Pieces) -> Result<()> {
-    let (decoder, writer) = (Decoder::new().with_toc_limit(toc_limit()), BlockWriter::new(BLOCK_BYTES));
+    let (decoder, writer) = (Decoder::new(), BlockWriter::new(BLOCK_BYTES));
     let sink = CutAnew { name, decoder, writer, reduced, wanted: false, pieces };
     let (mut sink, found) = archive.read(sink).await?;
     if found.is_some() {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pgkeep_archive::{Decoder, Error as ArchiveError, Event, Toc, TocEntry};
-use pgkeep_dump::toc_limit;
 use pgkeep_metrics::Stage;
 
 use crate::progress::Progress;
@@ -41,7 +40,7 @@ impl Recount {
     pub(crate) fn new(keeper: &Keeper, key: FingerprintKey, backup: String, plain_bytes: Option<u64>) -> Self {
         Self {
             key,
-            decoder: Decoder::new().with_toc_limit(toc_limit()),
+            decoder: Decoder::new(),
             placed: Vec::new(),
             begun: 0,
             rows: None,

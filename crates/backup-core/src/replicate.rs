@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use pgkeep_metrics::Stage;
-use pgkeep_storage::{Error as StorageError, Key, Storage, StorageExt, WriteOptions};
+use pgkeep_storage::{Created, Error as StorageError, Key, Storage, StorageExt, WriteOptions};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -120,7 +120,9 @@ impl Keeper {
         if let Some((from, to, stored)) = &globals {
             self.copy_object(source, from, target, to, stored, false).await?;
         }
-        if !objects::create(storage, &meta_key, json).await? {
+        if storage.create(&meta_key, json.clone()).await.map_err(objects::at(storage))? == Created::Exists
+            && objects::get(storage, &meta_key).await?.is_none_or(|stored| stored != json)
+        {
             return Err(Error::NameTaken { object: format!("{}/{meta_key}", storage.location()) });
         }
         Mark::take_away(storage, &mark).await;

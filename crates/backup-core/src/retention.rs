@@ -1,10 +1,8 @@
 //! Retention: a pure function from backups, policy and time to keep or remove, with reasons (law 6).
 //!
-//! Age is measured on a clock of its own, which only backups move: it stands at the newest one, of whatever class, and between
-//! two of them it advances by no more than the usual gap. A system that was off for a month, or whose clock jumped by a year,
-//! has aged by one gap, and what time it is now removes nothing. On the usual schedule it agrees with the calendar. What is
-//! dated in the future, or by clocks that contradict each other, stays and takes no other's place. A jump can therefore only
-//! keep more, never remove more.
+//! Age is measured on a clock of its own, which between two backups never advances by more than the class's usual
+//! gap: a system that was off for a month, or whose clock jumped by a year, has aged by one gap. On the usual
+//! schedule the two clocks agree. A jump can therefore only keep more, never remove more.
 
 use std::collections::BTreeMap;
 
@@ -47,8 +45,6 @@ pub struct Keep {
     pub class: BackupClass,
     /// When it was begun.
     pub begun: DateTime<Utc>,
-    /// Whether the clocks that say so agree.
-    pub clocks_agree: bool,
     /// Not known to be damaged.
     pub good: bool,
     /// Verified deep or by restore, well, and not found bad since.
@@ -73,12 +69,8 @@ pub enum Reason {
     NewestPart,
     /// Its time is in the future: a clock is wrong, so nothing is decided on it.
     Future,
-    /// The clocks that say when it was made contradict each other, so nothing is decided on it.
-    Clocks,
     /// No rule for its class.
     NoRule,
-    /// A proof of it can't be read, which may have said anything.
-    Doubtful,
     /// Older than its class's days.
     Expired,
     /// More than the class's `at_most`.
@@ -94,9 +86,7 @@ impl std::fmt::Display for Reason {
             Self::NewestProven => f.write_str("the newest proven backup"),
             Self::NewestPart => f.write_str("the newest good backup of a part"),
             Self::Future => f.write_str("dated in the future"),
-            Self::Clocks => f.write_str("dated by clocks that contradict each other"),
             Self::NoRule => f.write_str("no rule for its class"),
-            Self::Doubtful => f.write_str("one of its proofs can't be read"),
             Self::Expired => f.write_str("expired"),
             Self::Excess => f.write_str("more than the class keeps"),
         }
@@ -124,21 +114,16 @@ pub struct RetentionPlan {
 impl RetentionPlan {
     /// Decides. The result depends on nothing but its arguments, and not on the order of `backups`.
     pub fn new(backups: &[Keep], rules: &BTreeMap<BackupClass, ClassPolicy>, now: DateTime<Utc>) -> Self {
-        let mut dated: Vec<&Keep> =
-            backups.iter().filter(|backup| backup.clocks_agree && backup.begun <= now).collect();
-        dated.sort_by(|one, other| order(other).cmp(&order(one)));
-        let newest =
-            |wanted: &dyn Fn(&Keep) -> bool| dated.iter().find(|backup| wanted(backup)).map(|backup| &backup.id);
         let scheduled = |backup: &Keep| backup.good && backup.class != BackupClass::PreRestore;
-        let newest_good = newest(&|backup| backup.whole && backup.good);
-        let newest_scheduled = newest(&|backup| backup.whole && scheduled(backup));
-        let newest_proven = newest(&|backup| backup.whole && backup.proven);
+        let newest_good = newest(backups, |backup| backup.whole && backup.good);
+        let newest_scheduled = newest(backups, |backup| backup.whole && scheduled(backup));
+        let newest_proven = newest(backups, |backup| backup.whole && backup.proven);
         let newest_parts = [
-            newest(&|backup| !backup.whole && backup.good),
-            newest(&|backup| !backup.whole && scheduled(backup)),
-            newest(&|backup| !backup.whole && backup.proven),
+            newest(backups, |backup| !backup.whole && backup.good),
+            newest(backups, |backup| !backup.whole && scheduled(backup)),
+            newest(backups, |backup| !backup.whole && backup.proven),
         ];
-        let ages = ages(&dated);
+        let ages = BackupClass::ALL.map(|class| Ages::of(backups, class, now));
 
         let decide = |backup: &Keep| {
             let mut keep = Vec::new();
@@ -152,18 +137,17 @@ impl RetentionPlan {
             if newest_parts.contains(&Some(&backup.id)) {
                 keep.push(Reason::NewestPart);
             }
-            if !backup.clocks_agree {
-                keep.push(Reason::Clocks);
-            } else if backup.begun > now {
+            if backup.begun > now {
                 keep.push(Reason::Future);
             }
-            match (rules.get(&backup.class), ages.get(&backup.begun)) {
-                (None, _) => keep.push(Reason::NoRule),
-                (Some(rule), Some(&age)) => {
-                    let rank = rank(&dated, backup);
+            match rules.get(&backup.class) {
+                None => keep.push(Reason::NoRule),
+                Some(rule) => {
+                    let rank = rank(backups, backup);
                     if backup.good && rank < rule.at_least {
                         keep.push(Reason::Among(rule.at_least));
                     }
+                    let age = ages.iter().find_map(|ages| ages.age(backup)).unwrap_or_default();
                     let young = rule.days.is_none_or(|days| age <= TimeDelta::days(i64::from(days)));
                     let excess = rule.at_most.is_some_and(|most| rank >= most.max(rule.at_least));
                     match (young, excess) {
@@ -172,7 +156,6 @@ impl RetentionPlan {
                         (false, _) => remove.push(Reason::Expired),
                     }
                 }
-                (Some(_), None) => {}
             }
             if keep.is_empty() {
                 Decision { id: backup.id.clone(), keep: false, reasons: remove }
@@ -181,17 +164,6 @@ impl RetentionPlan {
             }
         };
         Self { decisions: backups.iter().map(decide).collect() }
-    }
-
-    /// Keeps what is not known well enough to be removed.
-    pub(crate) fn keep_doubtful(&mut self, doubtful: impl Fn(&BackupId) -> bool) {
-        for decision in self.decisions.iter_mut().filter(|decision| doubtful(&decision.id)) {
-            if !decision.keep {
-                decision.reasons.clear();
-            }
-            decision.keep = true;
-            decision.reasons.push(Reason::Doubtful);
-        }
     }
 
     /// The backups to remove.
@@ -205,26 +177,49 @@ fn order(backup: &Keep) -> (DateTime<Utc>, &BackupId) {
     (backup.begun, &backup.id)
 }
 
-/// How many good backups of the same class are newer, all of them whole or all of them not.
-fn rank(dated: &[&Keep], of: &Keep) -> u32 {
-    let alike = |other: &&&Keep| (other.class, other.whole) == (of.class, of.whole);
-    dated.iter().filter(alike).filter(|other| other.good && order(other) > order(of)).count() as u32
+fn newest(backups: &[Keep], wanted: impl Fn(&Keep) -> bool) -> Option<&BackupId> {
+    backups.iter().filter(|backup| wanted(backup)).max_by_key(|backup| order(backup)).map(|backup| &backup.id)
 }
 
-/// Ages on retention's own clock, by the time at which a backup was begun.
-fn ages(newest_first: &[&Keep]) -> BTreeMap<DateTime<Utc>, TimeDelta> {
-    let mut times: Vec<_> = newest_first.iter().map(|backup| backup.begun).collect();
-    times.dedup();
-    let usual = usual_gap(&times).unwrap_or_default();
-    let mut ages = BTreeMap::new();
-    let mut age = TimeDelta::zero();
-    let mut later = None;
-    for time in times {
-        age += later.map_or(TimeDelta::zero(), |later: DateTime<Utc>| (later - time).min(usual));
-        later = Some(time);
-        ages.insert(time, age);
+/// How many good backups of the same class are newer, all of them whole or all of them not.
+fn rank(backups: &[Keep], of: &Keep) -> u32 {
+    let alike = |other: &&Keep| (other.class, other.whole) == (of.class, of.whole);
+    backups.iter().filter(alike).filter(|other| other.good && order(other) > order(of)).count() as u32
+}
+
+/// Ages of one class's backups on retention's own clock.
+struct Ages {
+    class: BackupClass,
+    /// (begun, age), newest first.
+    ages: Vec<(DateTime<Utc>, TimeDelta)>,
+}
+
+impl Ages {
+    fn of(backups: &[Keep], class: BackupClass, now: DateTime<Utc>) -> Self {
+        let mut times: Vec<_> = backups
+            .iter()
+            .filter(|backup| backup.class == class && backup.begun <= now)
+            .map(|backup| backup.begun)
+            .collect();
+        times.sort_unstable_by(|one, other| other.cmp(one));
+        times.dedup();
+        let usual = usual_gap(&times);
+        let capped = |gap: TimeDelta| usual.map_or(gap, |usual| gap.min(usual));
+        let mut ages = Vec::with_capacity(times.len());
+        let mut age = TimeDelta::zero();
+        let mut later = now;
+        for time in times {
+            age += capped(later - time);
+            later = time;
+            ages.push((time, age));
+        }
+        Self { class, ages }
     }
-    ages
+
+    fn age(&self, backup: &Keep) -> Option<TimeDelta> {
+        let own = backup.class == self.class;
+        own.then(|| self.ages.iter().find(|(begun, _)| *begun == backup.begun).map(|&(_, age)| age)).flatten()
+    }
 }
 
 /// The gap that nine of ten gaps do not exceed, never the longest one where there are two or more: weekends of a weekday
@@ -249,15 +244,7 @@ mod tests {
     fn daily(day: i64) -> Keep {
         let begun = at(day * 24);
         let class = BackupClass::Daily;
-        Keep {
-            id: BackupId::new(class, begun, 1),
-            class,
-            begun,
-            clocks_agree: true,
-            good: true,
-            proven: false,
-            whole: true,
-        }
+        Keep { id: BackupId::new(class, begun, 1), class, begun, good: true, proven: false, whole: true }
     }
 
     fn rules(days: u32, at_least: u32) -> BTreeMap<BackupClass, ClassPolicy> {
@@ -288,32 +275,6 @@ mod tests {
         let backups: Vec<_> = (0..30).map(daily).collect();
         assert_eq!(removed(&backups, &rules(30, 1), at(29 * 24)), 0);
         assert_eq!(removed(&backups, &rules(30, 1), at(29 * 24 + 31 * 24)), 0);
-    }
-
-    #[test]
-    fn what_time_it_is_removes_nothing() {
-        let mut backups: Vec<_> = (0..9).map(daily).collect();
-        backups[2].class = BackupClass::Monthly;
-        let removals = |now| removed(&backups, &rules(5, 0), now);
-        assert_eq!(removals(at(8 * 24)), 3);
-        assert_eq!(removals(at(1_000_000)), 3);
-        assert_eq!(removed(&backups[2..3], &rules(0, 0), at(1_000_000)), 0, "also not the only one of its class");
-    }
-
-    #[test]
-    fn what_wrong_clocks_dated_pushes_nothing_out() {
-        let mut backups: Vec<_> = (0..6).map(daily).collect();
-        let rules =
-            BTreeMap::from([(BackupClass::Daily, ClassPolicy { days: Some(9), at_least: 1, at_most: Some(3) })]);
-        assert_eq!(removed(&backups, &rules, at(5 * 24)), 3);
-        // A week by a clock that was years ahead, and one by two clocks that contradict each other.
-        backups.extend((3000..3007).map(daily));
-        backups.extend((-7..0).map(|day| Keep { clocks_agree: false, ..daily(day) }));
-        let plan = RetentionPlan::new(&backups, &rules, at(5 * 24));
-        let removed: Vec<_> = plan.removals().map(|decision| decision.id.clone()).collect();
-        assert_eq!(removed, backups[..3].iter().map(|backup| backup.id.clone()).collect::<Vec<_>>());
-        assert_eq!(plan.decisions[6].reasons, [Reason::Future]);
-        assert_eq!(plan.decisions[13].reasons, [Reason::Clocks]);
     }
 
     #[test]
@@ -364,7 +325,7 @@ mod tests {
     prop_compose! {
         fn backup()(class in 0..4usize, hour in 0..20_000i64, good in any::<bool>(), proven in any::<bool>(), whole in any::<bool>()) -> Keep {
             let (class, begun) = (BackupClass::ALL[class], at(hour));
-            Keep { id: BackupId::new(class, begun, 1), class, begun, clocks_agree: true, good, proven: good && proven, whole }
+            Keep { id: BackupId::new(class, begun, 1), class, begun, good, proven: good && proven, whole }
         }
     }
 
@@ -390,8 +351,8 @@ mod tests {
                 |keep: &Keep| keep.good && keep.whole,
                 |keep: &Keep| keep.proven && keep.whole,
             ] {
-                if let Some(newest) = backups.iter().filter(|backup| wanted(backup)).max_by_key(|backup| order(backup)) {
-                    prop_assert!(plan.decisions.iter().any(|decision| decision.keep && decision.id == newest.id));
+                if let Some(newest) = newest(&backups, wanted) {
+                    prop_assert!(plan.decisions.iter().any(|decision| decision.keep && decision.id == *newest));
                 }
             }
         }
@@ -414,7 +375,7 @@ mod tests {
             let from = from.min(count - 1);
             let times = |jump: i64| -> Vec<Keep> { (0..count).map(|n| {
                 let begun = at(n * gap * 24 + if n >= from { jump } else { 0 });
-                Keep { id: BackupId::new(BackupClass::Daily, begun, 1), class: BackupClass::Daily, begun, clocks_agree: true, good: true, proven: false, whole: true }
+                Keep { id: BackupId::new(BackupClass::Daily, begun, 1), class: BackupClass::Daily, begun, good: true, proven: false, whole: true }
             }).collect() };
             let last = (count - 1) * gap * 24;
             let rules = rules(days, at_least);

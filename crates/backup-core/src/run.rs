@@ -1,7 +1,7 @@
 //! One run of a backup, step by step.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgkeep_dump::{Dump, ServerFacts};
 use pgkeep_metrics::{Event, Stage};
@@ -10,11 +10,10 @@ use pgkeep_storage::{StorageExt, WriteOptions};
 use crate::draft::{Draft, Name};
 use crate::inventory::human_bytes;
 use crate::lanes::Target;
-use crate::reserve::Reserved;
 use crate::stop::Stop;
 use crate::{
     BackupOptions, BackupPlan, BackupReport, Catalog, CatalogEntry, Copy, Destination, DestinationReport, Error,
-    ErrorKind, Keeper, Lock, LockOptions, Meta, PruneReport, ReplicateReport, Result, SourceRecord,
+    ErrorKind, Keeper, Lock, LockOptions, Meta, PruneOptions, PruneReport, ReplicateReport, Result,
 };
 
 /// Most blocks that are compressed at once.
@@ -33,10 +32,6 @@ pub(crate) struct Run<'r> {
     pub(crate) warnings: Vec<String>,
     /// Destinations that were set aside, and why.
     pub(crate) failed: Vec<(Destination, Error)>,
-    /// One that was set aside before it was looked at.
-    unseen: Option<String>,
-    /// The backup's name, until all is over.
-    pub(crate) reserved: Reserved,
 }
 
 impl<'r> Run<'r> {
@@ -54,8 +49,6 @@ impl<'r> Run<'r> {
             stop: Stop::new(&keeper.cancel, options.timeout),
             warnings: Vec::new(),
             failed: Vec::new(),
-            unseen: None,
-            reserved: Reserved::default(),
         })
     }
 
@@ -111,9 +104,10 @@ impl<'r> Run<'r> {
         let wait = self.options.timeout.map_or(self.options.lock.wait, |limit| limit.min(self.options.lock.wait));
         let options = LockOptions { wait, ..self.options.lock.clone() };
         loop {
+            // Not dropped half way: acquiring hears the cancellation itself, and gives back what it has.
             let source = self.options.source_name.as_deref().unwrap_or("the source").to_owned();
             let began = self.started(Stage::Lock, &source);
-            let error = match self.acquire(&options).await {
+            let error = match Lock::acquire(&self.keeper, &options).await {
                 Ok(lock) => {
                     self.finished(Stage::Lock, began);
                     return Ok(lock);
@@ -137,29 +131,14 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Not dropped half way when the run has to end: it is told so, and gives back what it has.
-    async fn acquire(&self, options: &LockOptions) -> Result<Lock> {
-        let keeper = Keeper { cancel: self.keeper.cancel.child_token(), ..self.keeper.clone() };
-        let mut acquiring = std::pin::pin!(Lock::acquire(&keeper, options));
-        match self.stop.until(async { Ok(acquiring.as_mut().await) }).await {
-            Ok(outcome) => outcome,
-            Err(reason) => {
-                keeper.cancel.cancel();
-                if let Ok(lock) = acquiring.await {
-                    let _ = lock.release().await;
-                }
-                Err(reason)
-            }
-        }
-    }
-
     /// Everything that happens under the lock.
     pub(crate) async fn locked(&mut self, facts: ServerFacts, lock: &Lock) -> Result<BackupReport> {
         let options = self.options;
-        let source = self.claim(&facts).await?;
+        let claim = self.keeper.claim_source(&facts.identity, options.source_name.as_deref(), options.take_over);
+        let source = self.stop.until(claim).await?;
         let catalog = self.stop.until(Catalog::load(&self.keeper)).await?;
         let replicated = self.replicate(&catalog).await?;
-        let name = self.reserve_name(&catalog).await?;
+        let name = self.stop.until(self.name(&catalog)).await?;
         let stop = self.stop.clone();
         let targets = stop.until(self.targets(&name, &facts, &catalog)).await?;
 
@@ -184,22 +163,6 @@ impl<'r> Run<'r> {
         Ok(BackupReport { meta: Arc::new(meta), destinations, elapsed, replicated, pruned, warnings: Vec::new() })
     }
 
-    /// The source, recorded at every destination. One whose store fails is set aside: it may be somebody else's.
-    async fn claim(&mut self, facts: &ServerFacts) -> Result<SourceRecord> {
-        let keeper = self.keeper.clone();
-        let claim = keeper.claim_each(&facts.identity, self.options.source_name.as_deref(), self.options.take_over);
-        let (source, failed) = self.stop.until(claim).await?;
-        for (index, error) in failed.into_iter().rev() {
-            if self.keeper.destinations.len() == 1 {
-                return Err(error);
-            }
-            let destination = self.keeper.destinations.remove(index);
-            self.unseen = Some(destination.name.clone());
-            self.fail(destination, error);
-        }
-        Ok(source)
-    }
-
     /// Missing copies of earlier backups made good; what fails there is no reason not to make a new one.
     async fn replicate(&mut self, catalog: &Catalog) -> Result<ReplicateReport> {
         let work =
@@ -216,25 +179,6 @@ impl<'r> Run<'r> {
                 self.warn(&format!("missing copies could not be made good: {}", chain(&error)));
                 Ok(ReplicateReport::default())
             }
-        }
-    }
-
-    /// The next free name, reserved where the lock alone does not make it ours.
-    async fn reserve_name(&mut self, catalog: &Catalog) -> Result<Name> {
-        loop {
-            let name = self.stop.until(self.name(catalog)).await?;
-            let reserving = async { Ok(Reserved::take(&self.keeper.destinations, &name.id).await) };
-            if let Some(reserved) = self.stop.until(reserving).await? {
-                self.reserved = reserved;
-                // Whoever had it reserved before may have been done by then.
-                if self.reserved.is_nowhere() || !self.stop.until(self.taken(&name)).await? {
-                    return Ok(name);
-                }
-                std::mem::take(&mut self.reserved).give_back().await;
-            }
-            // By then it is another second, too.
-            let pause = Duration::from_millis(rand::random_range(200..1500));
-            self.stop.until(async { Ok(tokio::time::sleep(pause).await) }).await?;
         }
     }
 
@@ -319,13 +263,9 @@ impl<'r> Run<'r> {
     /// Retention, after a success only (law 6). Its failure is a warning.
     async fn prune(&mut self, lock: &Lock) -> Option<PruneReport> {
         let policy = self.options.policy.clone()?;
-        if let Some(name) = self.unseen.clone() {
-            self.warn(&format!("no old backups are removed while {name} can't be looked at"));
-            return None;
-        }
         let work = async {
             lock.check()?;
-            self.keeper.prune_locked(&policy, Some(lock)).await
+            self.keeper.prune(&PruneOptions { policy, lock: None }).await
         };
         match self.stage(Stage::Prune, "old backups", work).await {
             Ok(report) => {
@@ -407,7 +347,6 @@ fn with(catalog: &Catalog, meta: Meta, targets: &[Target]) -> Catalog {
             key: target.key.clone(),
             stored_bytes: Some(meta.stored.bytes),
             storage_class: None,
-            published: None,
         })
         .collect();
     let mut catalog = catalog.clone();

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use pgkeep_archive::{Block, Content, Error as ArchiveError, Segment, Toc};
 use sha2::{Digest, Sha256};
 
-use crate::meta::LARGEST_FRAME;
 use crate::plain::PlainDigested;
 use crate::{FingerprintKey, FrameIndex, LargeObjectHasher, PlainDigest, RowHasher, StoredDigest, Tally};
 
@@ -103,10 +102,6 @@ impl Sequencer {
     /// Takes the next frame.
     pub(crate) fn absorb(&mut self, frame: &Frame) -> Result<(), ArchiveError> {
         let Frame { block, stored, tallies } = frame;
-        if block.bytes.len() as u64 > LARGEST_FRAME / 2 {
-            let what = format!("a block of {} bytes; {} are the most", block.bytes.len(), LARGEST_FRAME / 2);
-            return Err(ArchiveError::OutOfOrder { what });
-        }
         let begun = self.open.and(self.placed.last()).map(|placed| placed.dump_id);
         let entry = begun.or(block.begins.first().map(|&(dump_id, _)| dump_id)).unwrap_or(0);
         self.bounds(block)?;

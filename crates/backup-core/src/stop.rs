@@ -30,20 +30,6 @@ impl Stop {
         }
     }
 
-    /// Does `work` that is not to be dropped half way. When the run has to end, it gets so much longer.
-    pub(crate) async fn soon_after<T>(&self, longer: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let end = async {
-            let reason = self.reason().await;
-            tokio::time::sleep(longer).await;
-            reason
-        };
-        tokio::select! {
-            biased;
-            done = work => done,
-            reason = end => Err(reason),
-        }
-    }
-
     async fn reason(&self) -> Error {
         let deadline = async {
             match self.limit {
@@ -75,15 +61,5 @@ mod tests {
         assert!(matches!(stop.until(endless()).await, Err(Error::Timeout { seconds: 7 })));
         cancel.cancel();
         assert!(matches!(stop.until(endless()).await, Err(Error::Interrupted)));
-        let longer = Duration::from_secs(5);
-        let within = async |seconds| {
-            stop.soon_after(longer, async {
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
-                Ok(seconds)
-            })
-            .await
-        };
-        assert_eq!(within(4).await.unwrap(), 4);
-        assert!(matches!(within(6).await, Err(Error::Interrupted)));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use pgkeep_metrics::{Event, Stage};
-use pgkeep_storage::{Error as StorageError, ErrorKind as StorageErrorKind, Key, Storage, StorageExt};
+use pgkeep_storage::{Error as StorageError, ErrorKind as StorageErrorKind, Key, Storage};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -107,8 +107,7 @@ impl Keeper {
     /// Verifies every copy of a backup, writes a proof for each, and reports per copy.
     ///
     /// Damage is a finding in a report. A copy in an archive tier is looked at from outside, and its report says so. What
-    /// could not be looked at at all is told as a warning, and of the others nothing is lost by it. A copy that somebody
-    /// removes meanwhile, its meta first (law 1), is no backup any more: it is told, and has no report. An error only if
+    /// could not be looked at at all is told as a warning, and of the others nothing is lost by it. An error only if
     /// interrupted.
     pub async fn verify_copies(&self, entry: &CatalogEntry, depth: VerifyDepth) -> Result<Verified> {
         let stop = Stop::new(&self.cancel, None);
@@ -117,17 +116,7 @@ impl Keeper {
             let began = Instant::now();
             let subject = format!("{} at {}", entry.meta.id, copy.name);
             self.observer.notice(&Event::StageStarted { stage: Stage::Verify, subject });
-            let outcome = stop.until(self.verify_copy(entry, copy, depth)).await;
-            let amiss = match &outcome {
-                Ok(report) => !report.findings.is_empty(),
-                Err(error) => !matches!(error, Error::Interrupted),
-            };
-            if amiss && stop.until(self.is_withdrawn(copy)).await? {
-                let message = format!("{} was removed from {} while it was verified", entry.meta.id, copy.name);
-                self.observer.notice(&Event::Info { message });
-                continue;
-            }
-            match outcome {
+            match stop.until(self.verify_copy(entry, copy, depth)).await {
                 Ok(report) => {
                     if let Err(error) = stop.until(self.store_proof(entry, &report.proof)).await {
                         self.warn(&format!("the proof of {} could not be stored: {}", entry.meta.id, chain(&error)));
@@ -143,12 +132,6 @@ impl Keeper {
             }
         }
         Ok(verified)
-    }
-
-    /// Whether the copy has no meta any more. Where that can't be found out, it has.
-    async fn is_withdrawn(&self, copy: &Copy) -> Result<bool> {
-        let meta = Key::new(format!("{}.meta", copy.key))?;
-        Ok(matches!(self.destinations[copy.destination].storage.exists(&meta).await, Ok(false)))
     }
 
     async fn verify_copy(&self, entry: &CatalogEntry, copy: &Copy, depth: VerifyDepth) -> Result<VerifyReport> {
@@ -400,10 +383,6 @@ impl Look<'_> {
         if (toc.entries.len() as u64, toc.raw.len() as u64) != (meta.toc_entries, meta.toc_bytes) {
             self.find("table of contents".to_owned(), "it has another size than the meta says".to_owned());
         }
-        let encoding = toc.encoding().is_none_or(|encoding| encoding == meta.archive_encoding);
-        if toc.lowest_pg_restore() != meta.lowest_pg_restore || !encoding {
-            self.find("header".to_owned(), "its format or encoding is not what the meta says".to_owned());
-        }
         let blocks: Vec<_> =
             placed.iter().map(|placed| (placed.dump_id, placed.offset..placed.offset + placed.plain_bytes)).collect();
         if blocks != meta.data_blocks() {
@@ -427,11 +406,11 @@ impl Look<'_> {
         if !is_damage {
             return Err(error);
         }
-        match error {
-            Error::Damaged { object, reason } => self.find(object, reason),
-            Error::Frame { frame, .. } => self.find(self.in_frame(frame), chain(&error)),
-            _ => self.find(self.source.object(&self.source.key), chain(&error)),
-        }
+        let subject = match &error {
+            Error::Frame { frame, .. } => self.in_frame(*frame),
+            _ => self.source.object(&self.source.key),
+        };
+        self.find(subject, chain(&error));
         Ok(None)
     }
 
@@ -448,38 +427,5 @@ impl Look<'_> {
 
     fn storage(&self) -> &dyn Storage {
         self.source.storage.as_ref()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::{at, keeper, keys, memory, meta, store};
-    use crate::{BackupClass, Catalog};
-
-    #[tokio::test]
-    async fn what_is_removed_while_it_is_verified_is_neither_damaged_nor_proven() {
-        let keeper = keeper(vec![memory("bucket", true, 1)], at(0));
-        let bucket = &keeper.destinations[0];
-        let archive = store(bucket, &meta(BackupClass::Daily, at(0), b"archive"), b"archive").await;
-        let catalog = Catalog::load(&keeper).await.expect("loaded");
-        for key in [Key::new(format!("{archive}.meta")).expect("valid"), archive] {
-            bucket.storage.delete(&key).await.expect("removed");
-        }
-        let verified = keeper.verify_copies(&catalog.entries[0], VerifyDepth::Quick).await.expect("looked at");
-        assert!(verified.reports.is_empty() && verified.unknown.is_empty(), "{verified:?}");
-        // Nor by a verification that had come to its end before.
-        let proof = Proof {
-            kind: ProofKind::Deep,
-            outcome: ProofOutcome::Good,
-            at: at(1),
-            seconds: 1.0,
-            hostname: "test".to_owned(),
-            destination: "bucket".to_owned(),
-            findings: Vec::new(),
-            tool_version: "test".to_owned(),
-        };
-        keeper.store_proof(&catalog.entries[0], &proof).await.expect("nothing to do");
-        assert_eq!(keys(bucket).await, [""; 0]);
     }
 }

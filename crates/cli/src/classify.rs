@@ -116,11 +116,8 @@ fn core_message(error: &CoreError) -> String {
         CoreError::Destination { destination, source, .. } => {
             format!("the backup is not at {destination}: {}", core_message(source))
         }
-        // Only a dump that failed is said to have failed: most often it was never begun, and the error says of what. A refused
-        // statement says nothing of the kind.
-        CoreError::Dump(source) if dump_code(source) != Code::DumpFailed && !matches!(source, DumpError::Server(_)) => {
-            chain(source)
-        }
+        // Only a dump that failed is said to have failed: most often it was never begun.
+        CoreError::Dump(source) if dump_code(source) != Code::DumpFailed => chain(source),
         _ => chain(error),
     }
 }
@@ -180,7 +177,7 @@ fn dump_code(error: &DumpError) -> Code {
         DumpKind::Interrupted => Code::Interrupted,
         DumpKind::Timeout => Code::DatabaseTimeout,
         DumpKind::Io => match error {
-            DumpError::Io { source, .. } | DumpError::NotStarted { source, .. } => Failure::io("", source).code,
+            DumpError::Io { source, .. } => Failure::io("", source).code,
             _ => Code::Unexpected,
         },
         _ => Code::DumpFailed,
@@ -195,7 +192,6 @@ fn storage_code(error: &StorageError) -> Code {
             Code::PermissionDenied
         }
         StorageKind::Denied => Code::StoreRefused,
-        StorageKind::Untrusted => Code::StoreUntrusted,
         StorageKind::Unreachable | StorageKind::Timeout => Code::StoreUnreachable,
         StorageKind::Full => Code::DiskFull,
         StorageKind::Archived => Code::Archived,
@@ -216,7 +212,6 @@ fn restore_code(error: &RestoreError) -> Code {
         RestoreError::NoPgRestore { .. } => Code::ClientToolsMissing,
         RestoreError::Interrupted => Code::Interrupted,
         RestoreError::Usage(_) => Code::Usage,
-        RestoreError::AnotherSource { .. } => Code::ForeignSource,
         RestoreError::Io { source, .. } => Failure::io("", source).code,
         RestoreError::Database { source, .. }
         | RestoreError::Table { source, .. }

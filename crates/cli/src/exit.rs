@@ -30,7 +30,7 @@ pub(crate) enum Exit {
     Overdue = 10,
     /// SIGINT.
     Interrupted = 130,
-    /// SIGTERM, or SIGHUP.
+    /// SIGTERM.
     Terminated = 143,
 }
 
@@ -49,7 +49,7 @@ impl Exit {
         (Self::Declined, "declined"),
         (Self::Overdue, "`status`: overdue or unproven"),
         (Self::Interrupted, "interrupted (SIGINT)"),
-        (Self::Terminated, "terminated (SIGTERM, SIGHUP)"),
+        (Self::Terminated, "terminated (SIGTERM)"),
     ];
 
     /// The table as a paragraph of the help.

@@ -34,9 +34,7 @@ impl Failure {
     /// A failure of our own files and streams.
     pub(crate) fn io(what: impl fmt::Display, error: &std::io::Error) -> Self {
         let code = match error.kind() {
-            std::io::ErrorKind::StorageFull
-            | std::io::ErrorKind::QuotaExceeded
-            | std::io::ErrorKind::FileTooLarge => Code::DiskFull,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::DiskFull,
             std::io::ErrorKind::PermissionDenied => Code::PermissionDenied,
             std::io::ErrorKind::BrokenPipe => Code::BrokenPipe,
             _ => Code::Unexpected,

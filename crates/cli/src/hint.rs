@@ -88,9 +88,6 @@ codes! {
     /// The store could not be reached or stopped answering.
     StoreUnreachable "store_unreachable" Store
         Some("check the network, AWS_ENDPOINT_URL and AWS_REGION");
-    /// The store's certificate is not trusted.
-    StoreUntrusted "store_untrusted" Store
-        Some("have the store's certificate mended; if an authority of your own signed it, set AWS_CA_BUNDLE to a file with that authority's certificate");
     /// The bucket or container does not exist.
     BucketMissing "bucket_missing" Store
         Some("check the name and the region, or make it: aws s3 mb s3://BUCKET");

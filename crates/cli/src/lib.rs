@@ -15,9 +15,6 @@ mod classify;
 mod commands;
 mod exit;
 mod failure;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 mod hint;
 mod hooks;
 mod invocation;

@@ -1,14 +1,12 @@
 //! The log file: `[2025-10-17 03:00:01] [INFO] message`, in UTC, rotated daily, 30 kept.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, Utc};
-
-use crate::render::visible;
 
 /// Rotated files that are kept.
 const KEPT: usize = 30;
@@ -40,7 +38,7 @@ impl fmt::Display for Level {
 /// A line as in the log file, without its line feed; a message of several lines becomes one.
 pub(crate) fn line(at: DateTime<Utc>, level: Level, message: &str) -> String {
     let message: Vec<_> = message.lines().map(str::trim_end).collect();
-    format!("[{}] [{level}] {}", at.format("%Y-%m-%d %H:%M:%S"), visible(&message.join(" ")))
+    format!("[{}] [{level}] {}", at.format("%Y-%m-%d %H:%M:%S"), message.join(" "))
 }
 
 /// An open log file.
@@ -56,7 +54,7 @@ impl LogFile {
             && !directory.as_os_str().is_empty()
             && !directory.exists()
         {
-            DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+            std::fs::create_dir_all(directory)?;
         }
         rotate(path, now.date_naive());
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;

@@ -16,7 +16,6 @@ use crate::hint::Code;
 use crate::log::{self, Level, LogFile};
 use crate::monitoring::without_row_data;
 use crate::progress::Progress;
-use crate::render::visible;
 use crate::surroundings::Surroundings;
 
 /// Tells people and the log file what happens. A failing log never fails a run (law 8).
@@ -303,7 +302,7 @@ impl Reporter {
             return;
         }
         let line = if self.terminal {
-            self.for_people(level, label, &visible(message))
+            self.for_people(level, label, message)
         } else {
             log::line(Utc::now(), level, &format!("{label}{message}"))
         };

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 use crate::args::{GlobalArgs, OutputFormat};
 use crate::commands::{self, Done};
@@ -17,7 +15,6 @@ use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::invocation::{self, Invocation, Program};
 use crate::render::json::{Document, Outcome};
-use crate::render::visible;
 use crate::reporter::Reporter;
 use crate::signals::Signals;
 use crate::surroundings::Surroundings;
@@ -28,32 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Runs `program` with `arguments` (without the program's name).
 pub fn run(program: Program, arguments: impl IntoIterator<Item = OsString>, surroundings: Surroundings) -> ExitCode {
     let begun = Utc::now();
-    leave_no_core();
-    refuse_writers();
     let arguments: Vec<_> = arguments.into_iter().collect();
     let exit = match Invocation::parse(program, &arguments) {
         Ok(invocation) => command(invocation, surroundings, begun),
         Err(error) => not_understood(program, &arguments, &error, begun),
     };
     ExitCode::from(exit.code())
-}
-
-/// Memory holds passwords and keys, and a core file would hold both: neither this process nor its children leave one.
-fn leave_no_core() {
-    let limit = getrlimit(Resource::Core);
-    // What can't be set stays as it was; it is no reason not to make a backup.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
-}
-
-/// With a umask that lets everybody write, as some containers have it, units, settings and reports would be anybody's to change:
-/// the usual one is taken then. One that only a group may profit from was chosen, and stays.
-fn refuse_writers() {
-    let present = umask(Mode::WGRP | Mode::WOTH);
-    if present.contains(Mode::WOTH) {
-        umask(present);
-    } else {
-        umask(present | Mode::WGRP | Mode::WOTH);
-    }
 }
 
 /// Help and version go to stdout and are fine; the rest is wrong usage.
@@ -87,11 +64,7 @@ fn command(invocation: Invocation, surroundings: Surroundings, begun: DateTime<U
         let signals = Signals::listen(Arc::clone(&reporter))?;
         let run = commands::run(invocation, surroundings, Arc::clone(&reporter), signals.cancel.clone());
         tokio::select! {
-            result = run => match result {
-                // Also of a run that tells how far it came.
-                Ok(done) => Ok(Done { failure: done.failure.map(|failure| signals.rename(failure)), ..done }),
-                Err(failure) => Err(signals.rename(failure)),
-            },
+            result = run => result.map_err(|failure| signals.rename(failure)),
             () = signals.forced() => Err(signals.failure()),
         }
     });
@@ -120,8 +93,7 @@ fn finish(reporter: &Reporter, globals: &GlobalArgs, name: &str, begun: DateTime
         (None, true) => Outcome::Ok,
     };
     let text = match globals.output {
-        OutputFormat::Human if done.raw => done.text,
-        OutputFormat::Human => visible(&done.text),
+        OutputFormat::Human => done.text,
         // What a command writes to stdout itself has no room for a document.
         OutputFormat::Json if done.raw => done.text,
         OutputFormat::Json => Document::new(name, outcome, begun, &warnings, done.fields, failure.as_ref()).text(),

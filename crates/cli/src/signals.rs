@@ -1,9 +1,8 @@
-//! SIGINT, SIGTERM and SIGHUP: the first asks the run to end politely, the second ends it.
+//! SIGINT and SIGTERM: the first asks the run to end politely, the second ends it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -14,13 +13,6 @@ use crate::reporter::Reporter;
 const NONE: u8 = 0;
 const INTERRUPT: u8 = 1;
 const TERMINATE: u8 = 2;
-
-/// Whether this process was started so that it ignores a signal, as `nohup` does it.
-fn is_ignored(signal: Signal) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
-    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
-}
 
 /// What was heard.
 #[derive(Debug, Clone)]
@@ -38,13 +30,6 @@ impl Signals {
         let failed = |error| Failure::io("listen for signals", &error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        // The terminal is gone: children in groups of their own would outlive us. Under nohup that is nothing to us.
-        let mut hangup = match is_ignored(Signal::HUP) {
-            true => None,
-            false => Some(signal(SignalKind::hangup()).map_err(failed)?),
-        };
-        // A file that may not grow further (ulimit -f) is an error to whoever writes it, not the end.
-        let mut too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map_err(failed)?;
         let signals = Self {
             first: Arc::new(AtomicU8::new(NONE)),
             cancel: CancellationToken::new(),
@@ -56,8 +41,6 @@ impl Signals {
                 let which = tokio::select! {
                     _ = interrupt.recv() => INTERRUPT,
                     _ = terminate.recv() => TERMINATE,
-                    Some(_) = async { hangup.as_mut()?.recv().await } => TERMINATE,
-                    _ = too_large.recv() => continue,
                 };
                 if heard.first.compare_exchange(NONE, which, Ordering::SeqCst, Ordering::SeqCst).is_err() {
                     heard.forced.cancel();

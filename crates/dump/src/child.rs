@@ -46,8 +46,7 @@ impl Child {
     pub(crate) fn spawn(mut command: Command, tool: Tool, private: PrivateFolder) -> Result<Self> {
         command.stderr(std::process::Stdio::piped());
         let mut process = command.spawn().map_err(|source| {
-            let program = command.as_std().get_program().to_string_lossy().into_owned();
-            Error::NotStarted { program, source }
+            Error::io(format!("start {}", command.as_std().get_program().to_string_lossy()), source)
         })?;
         let log = Arc::new(Mutex::new(StderrLog::default()));
         let pipe = process.stderr.take();

@@ -10,7 +10,7 @@ use pgkeep_archive::Block;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Result, Selection, ServerFacts, SnapshotFacts};
+use crate::{Error, Result, Selection, ServerFacts};
 
 /// Options of a dump.
 #[derive(Debug, Clone)]
@@ -77,8 +77,6 @@ pub struct DumpOutcome {
     pub pg_dump_version: String,
     /// When the snapshot was taken, by the server's clock (not after the true moment).
     pub snapshot_time: DateTime<Utc>,
-    /// What a snapshot sees that is not later than the dump's own; `None` where nobody can tell.
-    pub snapshot: Option<SnapshotFacts>,
     /// Lines on stderr that are not on the list of harmless ones.
     pub warnings: Vec<String>,
 }

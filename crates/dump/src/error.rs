@@ -142,14 +142,6 @@ pub enum Error {
         /// What was found: `15.18 in /usr/lib/postgresql/15/bin`.
         found: Vec<String>,
     },
-    /// A client tool that was found could not be started.
-    #[error("cannot start {program}")]
-    NotStarted {
-        /// Its path.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
     /// A client tool failed.
     #[error(transparent)]
     Child(#[from] Box<crate::ChildError>),
@@ -214,12 +206,6 @@ pub enum Error {
     },
 }
 
-/// Whether another program might be started: else this machine has no room for one.
-fn is_of_the_program(source: &io::Error) -> bool {
-    matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
-        || source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error())
-}
-
 fn tried(attempts: &[(String, Error)]) -> String {
     attempts.iter().map(|(_, error)| describe(error)).collect::<Vec<_>>().join("; ")
 }
@@ -240,8 +226,8 @@ fn copy_hint(find: Option<&str>, source: &Error) -> Option<String> {
     }
 }
 
-/// One line with the causes behind it.
-pub(crate) fn describe(error: &Error) -> String {
+/// One line with the causes behind it, for lists of attempts.
+fn describe(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -299,11 +285,10 @@ impl Error {
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::NoClientTools { .. } => ErrorKind::Tools,
-            Self::NotStarted { source, .. } if is_of_the_program(source) => ErrorKind::Tools,
             Self::Child(error) => error.kind(),
             Self::Archive(_) => ErrorKind::Archive,
             Self::Copy { source, .. } => source.kind(),
-            Self::Io { .. } | Self::NotStarted { .. } => ErrorKind::Io,
+            Self::Io { .. } => ErrorKind::Io,
             Self::RowCount { .. }
             | Self::Abandoned { .. }
             | Self::Protocol { .. }
@@ -374,10 +359,6 @@ impl Error {
             Self::WaitedFor { .. } => Some("back up when nobody changes tables, or let them wait with --on-blocked-ddl wait".to_owned()),
             Self::NoServer { attempts } => attempts.last().and_then(|(_, error)| error.hint()),
             Self::NoClientTools { server_major, .. } => Some(crate::tools::package_hint(*server_major)),
-            Self::NotStarted { program, source } if is_of_the_program(source) => {
-                Some(format!("this user must be able to run it: {program} --version"))
-            }
-            Self::NotStarted { .. } => Some("the system gives no further process: see ulimit -u, the container's limits, and free memory".to_owned()),
             Self::Child(error) => error.hint().map(str::to_owned),
             _ => None,
         }

@@ -270,7 +270,7 @@ async fn optional(connection: &mut Connection, sql: &str) -> Result<Option<Strin
     connection.execute("SAVEPOINT optional").await?;
     match connection.query(sql).await {
         Ok(rows) => Ok(rows.first().and_then(|row| row.text(0))),
-        Err(Error::Server(error)) if !error.is_fatal() => {
+        Err(error @ Error::Server(_)) => {
             tracing::debug!(%error, sql, "fact is not to be had");
             connection.execute("ROLLBACK TO SAVEPOINT optional").await?;
             Ok(None)

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::child::Child;
 use crate::dumps::Dumps;
-use crate::error::describe;
 use crate::{ChildFailure, ClientTools, ConnectSettings, Error, PrivateFacts, Result, Tool};
 
 const FACTS: &str = "-- pgkeep-facts: ";
@@ -64,7 +63,7 @@ impl PgDumpall<'_> {
                 }
                 Err(error @ Error::Interrupted) => return Err(error),
                 // Whatever it was, the run without passwords decides whether there is anything.
-                Err(error) => warnings.push(format!("role passwords are not in the globals: {}", describe(&error))),
+                Err(error) => warnings.push(format!("role passwords are not in the globals: {error}")),
             }
         }
         if sql.is_none() {
@@ -74,7 +73,7 @@ impl PgDumpall<'_> {
                     sql = Some(text);
                 }
                 Err(error @ (Error::Interrupted | Error::Io { .. })) => return Err(error),
-                Err(error) => warnings.push(format!("the backup has no roles and tablespaces: {}", describe(&error))),
+                Err(error) => warnings.push(format!("the backup has no roles and tablespaces: {error}")),
             }
         }
         Ok(Globals { sql: assemble(facts, &warnings, &sql.unwrap_or_default())?, warnings })

@@ -12,17 +12,12 @@
 
 mod child;
 mod connection;
-mod dumpable;
 mod dumps;
 mod engine;
 mod error;
 mod facts;
 mod failure;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 mod globals;
-mod memory;
 mod messages;
 mod options;
 mod parallel;
@@ -34,22 +29,19 @@ mod private;
 mod selection;
 mod session;
 mod settings;
-mod snapshot;
 mod tools;
 #[cfg(test)]
 mod toys;
 
 pub use connection::{
-    BinaryValue, CancelToken, Connection, CopyIn, CopyOut, Format, Row, TransactionStatus, quote_identifier,
-    quote_identifier_bytes, quote_literal, quote_literal_bytes,
+    CancelToken, Connection, CopyIn, CopyOut, Row, TransactionStatus, quote_identifier, quote_identifier_bytes,
+    quote_literal, quote_literal_bytes,
 };
-pub use dumpable::{DumpableRelation, dumpable_relations};
 pub use engine::{Dump, DumpOptions, DumpOutcome, DumpStream, StreamSegment};
 pub use error::{Error, ErrorKind, Result, ServerError};
 pub use facts::{PrivateFacts, ServerFacts, SourceIdentity};
 pub use failure::{ChildError, ChildFailure};
 pub use globals::{Globals, GlobalsPasswords, globals_warnings};
-pub use memory::toc_limit;
 pub use parallel::{OnBlockedDdl, ParallelEngine};
 pub use pg_dump::{PgDumpEngine, schema_toc};
 pub use pg_restore::{
@@ -60,5 +52,4 @@ pub use private::PrivateFolder;
 pub use selection::{Notice, Selection};
 pub use session::SessionSettings;
 pub use settings::ConnectSettings;
-pub use snapshot::{SnapshotFacts, Transactions, server_timeline};
 pub use tools::{ClientTools, Tool};

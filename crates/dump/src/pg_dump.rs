@@ -21,11 +21,10 @@ use crate::dumps::{Dumps, UnderWay};
 use crate::engine::joined;
 use crate::facts::{NOW, database_encoding, server_time};
 use crate::globals::PgDumpall;
-use crate::snapshot::server_timeline;
 use crate::{
     ClientTools, ConnectSettings, Connection, Dump, DumpOptions, DumpOutcome, DumpStream, Error, Globals,
     GlobalsPasswords, LargeObjectReading, PrivateFacts, PrivateFolder, Result, Selection, ServerFacts, SessionSettings,
-    SnapshotFacts, StreamSegment, Tool, preflight, toc_limit,
+    StreamSegment, Tool, preflight,
 };
 use pump::{Archive, Pump, PumpError};
 
@@ -117,12 +116,8 @@ impl Dump for PgDumpEngine {
         let tools = ClientTools::choose(&self.installed, server.major)?;
         let (command, private) = self.command(tools, &server)?;
         let child = Child::spawn(command, Tool::PgDump, private)?;
-        let outcome = DumpOutcome {
-            pg_dump_version: tools.version.clone(),
-            snapshot_time: server.clock,
-            snapshot: server.snapshot,
-            warnings: Vec::new(),
-        };
+        let outcome =
+            DumpOutcome { pg_dump_version: tools.version.clone(), snapshot_time: server.clock, warnings: Vec::new() };
         stream(child, self.options.block_bytes, outcome, self.dumps.begin(), cancel).await
     }
 
@@ -139,16 +134,12 @@ pub(crate) struct Server {
     pub(crate) major: u32,
     encoding: String,
     clock: DateTime<Utc>,
-    /// What was visible then, if it was [asked](Self::ask).
-    snapshot: Option<SnapshotFacts>,
 }
 
 impl Server {
     async fn ask(settings: &ConnectSettings, cancel: &CancellationToken) -> Result<Self> {
         let mut connection = connect(settings, cancel).await?;
-        let mut server = Self::of(&mut connection).await?;
-        let timeline = server_timeline(&mut connection).await?;
-        server.snapshot = Some(SnapshotFacts::read(&mut connection, timeline).await?);
+        let server = Self::of(&mut connection).await?;
         // Where a role may have one connection only, the child takes its place.
         connection.leave().await?;
         Ok(server)
@@ -159,7 +150,7 @@ impl Server {
         let encoding = database_encoding(connection).await?;
         let row = connection.query_one(format!("SELECT {NOW}")).await?;
         let clock = server_time(&row, 0)?;
-        Ok(Self { settings: connection.resolved().clone(), major: major(connection), encoding, clock, snapshot: None })
+        Ok(Self { settings: connection.resolved().clone(), major: major(connection), encoding, clock })
     }
 }
 
@@ -209,7 +200,7 @@ async fn stream(
     cancel: CancellationToken,
 ) -> Result<DumpStream> {
     let stdout = child.stdout()?.into_owned_fd().map(File::from).map_err(|source| Error::io(READING, source))?;
-    let archive = Archive { stdout, decoder: Decoder::new().with_toc_limit(toc_limit()), toc: None };
+    let archive = Archive { stdout, decoder: Decoder::new(), toc: None };
     stream_on(child, archive, block_bytes, outcome, under_way, cancel).await
 }
 

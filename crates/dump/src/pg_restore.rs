@@ -269,7 +269,7 @@ fn outcome(ended: &Ended) -> RestoreOutcome {
 
 /// Takes stderr apart: stages (`while PROCESSING TOC:`), entries (`from TOC entry …`), errors with `Command was: …`,
 /// warnings, and the count at the end.
-pub(crate) fn understand<'l>(lines: impl Iterator<Item = &'l str>) -> RestoreOutcome {
+fn understand<'l>(lines: impl Iterator<Item = &'l str>) -> RestoreOutcome {
     let mut outcome = RestoreOutcome::default();
     let mut entry: Option<String> = None;
     let (messages, headless) = untangle(Tool::PgRestore.name(), lines);

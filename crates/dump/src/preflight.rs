@@ -88,7 +88,7 @@ pub async fn preflight(
     Ok(found)
 }
 
-pub(crate) fn with_rows(selection: &Selection) -> bool {
+fn with_rows(selection: &Selection) -> bool {
     !["schema-only", "no-data", "statistics-only"].iter().any(|option| selection.has(option))
 }
 
@@ -99,7 +99,7 @@ fn with_schema(selection: &Selection) -> bool {
 }
 
 /// As pg_dump decides: by default with everything, with parts of the database only when asked for.
-pub(crate) fn with_large_objects(selection: &Selection) -> bool {
+fn with_large_objects(selection: &Selection) -> bool {
     let partial = ["table", "table-and-children", "schema", "extension"].iter().any(|option| selection.has(option));
     with_rows(selection) && !selection.has("no-blobs") && (!partial || selection.has("blobs"))
 }
@@ -373,7 +373,7 @@ async fn prepared_transactions(connection: &mut Connection, found: &mut Prefligh
 
 /// Runs a query as pg_dump resolves its patterns: a name without schema means what is visible with the search path that
 /// the role starts with. Everything in our queries is qualified.
-pub(crate) async fn with_original_search_path(
+async fn with_original_search_path(
     connection: &mut Connection,
     selection: &Selection,
     sql: String,

@@ -10,8 +10,6 @@ use tempfile::TempDir;
 use crate::{Error, Result};
 
 const PREFIX: &str = "pgkeep-";
-/// Random characters after it.
-const RANDOM: usize = 6;
 /// In each folder; its maker holds a lock on it, which ends with the maker however that ends.
 const ALIVE: &str = "alive";
 /// A folder this young may be one whose maker has not locked it yet.
@@ -35,7 +33,6 @@ impl PrivateFolder {
         let failed = |source| Error::io(format!("make a private folder in {}", work.display()), source);
         let folder = tempfile::Builder::new()
             .prefix(PREFIX)
-            .rand_bytes(RANDOM)
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .tempdir_in(work)
             .map_err(failed)?;
@@ -67,13 +64,7 @@ fn sweep(work: &Path) {
         if !metadata.is_dir() || metadata.uid() != own || metadata.mode() & 0o077 != 0 || young {
             continue;
         }
-        let Ok(alive) = File::open(entry.path().join(ALIVE)) else {
-            // Its maker died before anything was in it; what holds something is not removed by this.
-            if entry.file_name().len() == PREFIX.len() + RANDOM {
-                let _ = std::fs::remove_dir(entry.path());
-            }
-            continue;
-        };
+        let Ok(alive) = File::open(entry.path().join(ALIVE)) else { continue };
         if alive.try_lock().is_ok() {
             tracing::debug!(folder = %entry.path().display(), "removing what a killed run left");
             let _ = std::fs::remove_dir_all(entry.path());
@@ -101,18 +92,14 @@ mod tests {
         let PrivateFolder { folder, _alive: lock } = killed;
         let _ = folder.keep();
         drop(lock);
-        let [foreign, empty] = ["pgkeep-notes", "pgkeep-Ab3dEf"].map(|name| work.path().join(name));
-        for folder in [&foreign, &empty] {
-            std::fs::create_dir(folder).unwrap();
-            std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        }
-        std::fs::write(foreign.join("notes"), "mine").unwrap();
-        for folder in [living.path(), &left, &foreign, &empty] {
+        let foreign = work.path().join("pgkeep-notes");
+        std::fs::create_dir(&foreign).unwrap();
+        for folder in [living.path(), &left, &foreign] {
             aged(folder);
         }
 
         let new = PrivateFolder::create(work.path()).unwrap();
-        assert!(!left.exists() && !empty.exists());
+        assert!(!left.exists());
         assert!(living.path().exists() && new.path().exists() && foreign.exists());
     }
 }

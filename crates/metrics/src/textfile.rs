@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -13,8 +12,6 @@ use crate::{Error, MetricsSink, Sample, prometheus};
 const CHANNEL: &str = "textfile";
 /// The collector runs as somebody else.
 const MODE: u32 = 0o644;
-/// Nobody writes a few lines for longer.
-const ABANDONED: Duration = Duration::from_hours(1);
 
 /// Writes `pgkeep_<database>.prom` into a directory.
 #[derive(Debug, Clone)]
@@ -52,7 +49,6 @@ impl MetricsSink for Textfile {
 /// Never half-written where the collector looks.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    sweep(path, &format!(".{name}."));
     let partial = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = (|| {
         let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&partial)?;
@@ -68,40 +64,9 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Removes the temporary files of processes that were killed; one that is younger may still be written to.
-fn sweep(path: &Path, prefix: &str) {
-    for entry in path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok());
-        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-        let age = modified.and_then(|at| at.elapsed().ok()).unwrap_or_default();
-        if process.is_some() && age > ABANDONED {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn what_a_killed_process_left_is_swept() {
-        let folder = tempfile::tempdir().unwrap();
-        let sink = Textfile::new(folder.path());
-        let left =
-            [".pgkeep_app.prom.1234", ".pgkeep_app.prom.5678", ".pgkeep_app.prom.notes", ".pgkeep_apple.prom.12"];
-        for name in left {
-            let file = File::create(folder.path().join(name)).unwrap();
-            if name != left[1] {
-                file.set_modified(std::time::SystemTime::now() - 2 * ABANDONED).unwrap();
-            }
-        }
-        let sample = Sample { database: "app".to_owned(), ..prometheus::tests::sample() };
-        sink.send(&sample).await.unwrap();
-        let there = left.map(|name| folder.path().join(name).exists());
-        assert_eq!(there, [false, true, true, true], "only what is old and was to become this file");
-    }
 
     #[tokio::test]
     async fn one_file_per_database_whole_and_readable_by_all() {

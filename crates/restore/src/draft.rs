@@ -16,12 +16,12 @@ const PARTICULAR: &[(&str, &str)] = &[
     (
         "pg_cron",
         "can be created in the database that cron.database_name names and in no other, so not in one under construction: \
-         pass --in-place, or --accept-differences to go without it",
+         pass --in-place, or --force to go without it",
     ),
     (
         "timescaledb",
         "wants timescaledb_pre_restore() before a restore and timescaledb_post_restore() after it, which is not done here: \
-         restore with pg_restore as its documentation says, or pass --accept-differences to try",
+         restore with pg_restore as its documentation says, or pass --force to try",
     ),
 ];
 

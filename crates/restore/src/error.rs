@@ -12,16 +12,6 @@ pub enum Error {
     /// Options that don't go together, or are out of range.
     #[error("{0}")]
     Usage(String),
-    /// A backup can be compared with the database it was made of only.
-    #[error("{backup} was made of database {was}, and this is {is}")]
-    AnotherSource {
-        /// The backup.
-        backup: String,
-        /// What it was made of.
-        was: String,
-        /// What was to be compared.
-        is: String,
-    },
     /// What was asked for is not in the backup or on the server.
     #[error("{what} is not there")]
     NotFound {
@@ -160,9 +150,7 @@ impl Error {
     /// What class of error this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage(_) | Self::AnotherSource { .. } | Self::Blocked { .. } | Self::NoPgRestore { .. } => {
-                ErrorKind::Usage
-            }
+            Self::Usage(_) | Self::Blocked { .. } | Self::NoPgRestore { .. } => ErrorKind::Usage,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Busy { .. } => ErrorKind::Locked,
             Self::Backup(error) => error.kind(),
@@ -194,14 +182,11 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotFound { candidates, .. } if !candidates.is_empty() => format!("there is: {}", candidates.join(", ")),
-            Self::AnotherSource { .. } => {
-                "name the database it was made of; what was restored from it is compared by drill --integrity-only".to_owned()
-            }
             Self::Busy { .. } => "wait until it has ended".to_owned(),
             Self::Changed(_) => "nothing was changed; look at a new plan, and run it again".to_owned(),
             Self::Database { source, .. } | Self::Table { source, .. } => return source.hint(),
             Self::SourceViolation { .. } => {
-                "the source already had these rows when it was backed up; restore to another database with --accept-differences and correct them there"
+                "the source already had these rows when it was backed up; restore to another database with --force and correct them there"
                     .to_owned()
             }
             Self::HalfDone { snapshot: Some(snapshot), .. } => {

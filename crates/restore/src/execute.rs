@@ -10,11 +10,9 @@ use tokio::task::JoinHandle;
 use crate::database::{self, Properties};
 use crate::error::{Doing, one_line};
 use crate::fill::{Fill, Filled};
-use crate::half_made::{self, TablesNote};
 use crate::journal::{self, Act, Construction, Note};
 use crate::kept::Recovery;
 use crate::lists::Lists;
-use crate::patience::{no_answer, to_its_end};
 use crate::recovery::{lock, pinned, unlock};
 use crate::settings::Outside;
 use crate::standstill::Standstill;
@@ -40,7 +38,7 @@ impl Restorer {
         if !plan.blockers.is_empty() {
             return Err(Error::Blocked { blockers: plan.blockers.clone() });
         }
-        let mut run = self.unless_cancelled(Box::pin(Run::begin(self, plan))).await?;
+        let mut run = Run::begin(self, plan).await?;
         let outcome = match plan.method {
             Method::Create | Method::Swap => Box::pin(run.beside(snapshot)).await,
             Method::InPlace => Box::pin(run.in_place(snapshot)).await,
@@ -52,34 +50,32 @@ impl Restorer {
             }
         }
         let Run { maintenance, connect, note, .. } = run;
-        let closing = async {
-            unlock(maintenance, &plan.database).await;
-            if outcome.is_ok() {
-                self.close_notes(plan.method, &connect, note).await;
-            }
-        };
-        // Given up, the lock goes with its session, and the next run reads the notes.
-        let _ = to_its_end(&self.cancel, closing).await;
+        unlock(maintenance, &plan.database).await;
+        if outcome.is_ok() {
+            self.close_notes(&connect.server(), &plan.database, note).await;
+        }
         outcome
     }
 
-    /// The restore has succeeded: neither its note nor an earlier one about a half-filled database, or about tables of which
-    /// nothing is left, means anything now. Its own goes last, and with it the last thing this restore does.
-    async fn close_notes(&self, method: Method, connect: &ConnectSettings, own: Option<Key>) {
+    /// The restore has succeeded: neither its note nor an earlier one about a half-filled database means anything now.
+    /// Its own goes last, and with it the last thing this restore does.
+    async fn close_notes(&self, server: &str, database: &str, own: Option<Key>) {
         let storage = self.journal.as_deref();
-        for (key, note) in journal::read(storage, &connect.server(), connect.database()).await.0 {
-            let done = match note.act {
-                _ if Some(&key) == own.as_ref() => false,
-                // Tables that are added make no half-filled database whole.
-                Act::InPlace => method != Method::Tables,
-                Act::Tables => half_made::remaining(connect, &note).await.is_ok_and(|left| left.is_empty()),
-                Act::Swap | Act::Rollback => false,
-            };
-            if done {
+        for (key, note) in journal::read(storage, server, database).await.0 {
+            if note.act == Act::InPlace && Some(&key) != own.as_ref() {
                 journal::clear(storage, Some(&key)).await;
             }
         }
         journal::clear(storage, own.as_ref()).await;
+    }
+
+    /// Stops waiting for `work` when the run is cancelled.
+    pub(crate) async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = self.cancel.cancelled() => Err(Error::Interrupted),
+        }
     }
 }
 
@@ -232,17 +228,11 @@ impl<'a> Run<'a> {
             return Err(Error::Interrupted);
         }
         // Not to be left half-way: the server would go on creating what nobody drops any more.
-        let comment = construction.comment();
-        let creating = database::create(&mut self.maintenance, name, &properties, &comment);
-        let oid = to_its_end(&self.restorer.cancel, creating).await.unwrap_or(Err(Error::Interrupted))?;
+        let oid = database::create(&mut self.maintenance, name, &properties, &construction.comment()).await?;
         let filled = self.fill(name, &plan.lists.lists).await?;
         let begun = Instant::now();
-        let restorer = self.restorer;
-        let settling = async {
-            self.revive().await?;
-            self.settle(name, properties.owner.as_deref()).await
-        };
-        restorer.unless_cancelled(Box::pin(settling)).await?;
+        self.revive().await?;
+        self.settle(name, properties.owner.as_deref()).await?;
         self.times.swap += begun.elapsed();
         Ok((oid, filled))
     }
@@ -260,10 +250,7 @@ impl<'a> Run<'a> {
     }
 
     async fn fill(&mut self, name: &str, lists: &Lists) -> Result<Filled> {
-        let restorer = self.restorer;
-        let jobs = restorer.unless_cancelled(self.affordable_jobs()).await?;
-        let note = (self.plan.method == Method::Tables).then(|| self.note(Act::Tables, None, None));
-        let note = note.map(|note| TablesNote { restorer: self.restorer, note, key: &mut self.note });
+        let jobs = self.affordable_jobs().await?;
         let fill = Fill {
             restorer: self.restorer,
             plan: self.plan,
@@ -273,7 +260,6 @@ impl<'a> Run<'a> {
             times: &mut self.times,
             warnings: &mut self.warnings,
             made: &mut self.made,
-            note,
         };
         // Large, and polled through several layers.
         self.restorer.unless_cancelled(Box::pin(fill.run())).await
@@ -354,9 +340,7 @@ impl<'a> Run<'a> {
         let note = self.note(Act::Swap, Some(oid), snapshot.clone());
         self.note = journal::write(self.restorer.journal.as_deref(), &note, &mut self.warnings).await;
         // From here on it is a matter of a moment, and half of it would be worse than all of it.
-        let exchanging = exchange.run(&self.connect, &*self.restorer.observer);
-        let exchanged =
-            to_its_end(&self.restorer.cancel, exchanging).await.unwrap_or_else(|| Err(exchange.unanswered()));
+        let exchanged = exchange.run(&self.connect, &*self.restorer.observer).await;
         // Where it is not known what happened, the next run tells by the note.
         if exchanged.as_ref().is_err_and(|error| !matches!(error, Error::Uncertain { .. })) {
             journal::clear(self.restorer.journal.as_deref(), self.note.as_ref()).await;
@@ -440,52 +424,19 @@ impl<'a> Run<'a> {
     /// Tables are added to the database.
     async fn tables(&mut self) -> Result<RestoreReport> {
         let plan = self.plan;
-        let restorer = self.restorer;
-        let preparing = async {
-            self.clear_the_way().await?;
-            tables::lists_for_existing(plan, &self.connect).await
-        };
-        let lists = restorer.unless_cancelled(Box::pin(preparing)).await?;
+        let lists = tables::lists_for_existing(plan, &self.connect).await?;
         let filled = self.fill(&plan.database, &lists).await;
         match filled {
             Ok(filled) => self.report(filled, None, None).await,
             Err(error) => {
                 let made = std::mem::take(&mut self.made);
-                let taking = tables::take_back(plan, &self.connect, made);
-                let left = to_its_end(&restorer.cancel, taking).await.unwrap_or_else(|| {
-                    let error = no_answer("dropping it");
-                    vec![format!("what was restored of the tables is left half restored in {}: {error}", plan.database)]
-                });
-                if left.is_empty() {
-                    journal::clear(self.restorer.journal.as_deref(), self.note.take().as_ref()).await;
-                }
+                let left = tables::take_back(plan, &self.connect, made).await;
                 for line in left {
                     self.warn(line);
                 }
                 Err(error)
             }
         }
-    }
-
-    /// Drops what a run that was cut off left of the same tables, as the plan says, if it is still what it was.
-    async fn clear_the_way(&mut self) -> Result<()> {
-        let plan = self.plan;
-        half_made::end_orphans(&self.connect).await?;
-        let way = self.restorer.in_the_way(&self.connect, &plan.toc, &plan.lists, plan.rows()).await?;
-        if !way.blockers.is_empty() {
-            return Err(Error::Changed(way.blockers.join("; ")));
-        }
-        if !way.half_made.keys().all(|name| plan.half_made.contains(name)) {
-            return Err(Error::Changed(format!(
-                "there is more in the way than was planned with: {}",
-                way.words.join(", ")
-            )));
-        }
-        if way.half_made.is_empty() {
-            return Ok(());
-        }
-        let left = tables::take_back(plan, &self.connect, Made::These(way.half_made)).await;
-        if left.is_empty() { Ok(()) } else { Err(Error::Changed(left.join("; "))) }
     }
 
     fn note(&self, act: Act, new_oid: Option<u32>, snapshot: Option<String>) -> Note {
@@ -499,27 +450,22 @@ impl<'a> Run<'a> {
             new_oid,
             kept_as: self.plan.kept_as.clone(),
             snapshot,
-            tables: Vec::new(),
         }
     }
 
     /// Drops the half-made database. What cannot be dropped now, the next run drops.
     async fn discard(&mut self, name: &str) {
-        let restorer = self.restorer;
-        let dropping = async {
-            match database::drop_database(&mut self.maintenance, name).await {
-                Ok(()) => Ok(()),
-                // The session may have ended with whatever ended the restore.
-                Err(_) => match sessions::maintenance(&self.connect, &[&self.plan.database, name]).await {
-                    Ok(mut connection) => {
-                        database::drop_database(&mut connection, name).await.map_err(|error| one_line(&error))
-                    }
-                    Err(error) => Err(one_line(&error)),
-                },
-            }
+        let dropped = match database::drop_database(&mut self.maintenance, name).await {
+            Ok(()) => Ok(()),
+            // The session may have ended with whatever ended the restore.
+            Err(_) => match sessions::maintenance(&self.connect, &[&self.plan.database, name]).await {
+                Ok(mut connection) => {
+                    database::drop_database(&mut connection, name).await.map_err(|error| one_line(&error))
+                }
+                Err(error) => Err(one_line(&error)),
+            },
         };
-        let dropped = to_its_end(&restorer.cancel, dropping).await;
-        if let Err(error) = dropped.unwrap_or_else(|| Err(no_answer("dropping it").to_string())) {
+        if let Err(error) = dropped {
             self.warn(format!(
                 "the half-made database {name} could not be dropped: {error}; the next restore drops it"
             ));
@@ -533,14 +479,11 @@ impl<'a> Run<'a> {
         kept_as: Option<String>,
     ) -> Result<RestoreReport> {
         let plan = self.plan;
-        let restorer = self.restorer;
-        let asking = async {
-            self.revive().await?;
-            let size = format!("SELECT pg_catalog.pg_database_size({})", quote_literal(&plan.database));
-            self.maintenance.query(&size).await.doing("reading the size of the restored database")
-        };
-        // It is restored, whatever becomes of this.
-        let restored_bytes = match restorer.unless_cancelled(asking).await {
+        if let Err(error) = self.revive().await {
+            tracing::debug!(%error, "maintenance session");
+        }
+        let size = format!("SELECT pg_catalog.pg_database_size({})", quote_literal(&plan.database));
+        let restored_bytes = match self.maintenance.query(&size).await {
             Ok(rows) => rows.first().and_then(|row| row.get(0).ok()).unwrap_or(0),
             Err(error) => {
                 tracing::debug!(%error, "size of the restored database");

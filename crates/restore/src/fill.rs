@@ -6,7 +6,6 @@ use pgkeep_dump::ConnectSettings;
 use pgkeep_metrics::{Event, Stage};
 
 use crate::allowance::Allowance;
-use crate::half_made::TablesNote;
 use crate::lists::Lists;
 use crate::load::{Loaded, Loader};
 use crate::passes::{PassOptions, PassOutcome, Passes, exists_already};
@@ -30,8 +29,6 @@ pub(crate) struct Fill<'a> {
     pub(crate) warnings: &'a mut Vec<String>,
     /// What was made of tables that are added.
     pub(crate) made: &'a mut Made,
-    /// Where that is noted.
-    pub(crate) note: Option<TablesNote<'a>>,
 }
 
 /// What it came to.
@@ -109,11 +106,9 @@ impl Fill<'_> {
         outcome.failed.retain(|message| !exists_already(message));
         self.weigh(outcome, "before the data")?;
         *self.made = Made::Perhaps(relations.clone());
-        self.tell(&relations).await;
         let outcome = passes.run("before.list", &own).await?;
         let (made, theirs) = tables::made(&self.connect, &self.plan.toc, &relations, &outcome.statements).await?;
         *self.made = made;
-        self.tell(&relations).await;
         if !theirs.is_empty() {
             // Not even by force: the rows would go into somebody else's table.
             return Err(come_into_being(&theirs, self.connect.database()));
@@ -122,12 +117,6 @@ impl Fill<'_> {
             return Err(failed(outcome.failed, "before the data"));
         }
         self.weigh(outcome, "before the data")
-    }
-
-    async fn tell(&mut self, relations: &[Relation]) {
-        if let Some(note) = &mut self.note {
-            note.tell(relations, self.made, self.warnings).await;
-        }
     }
 
     /// The second pass.
@@ -190,7 +179,6 @@ impl Fill<'_> {
             connect: self.connect.clone(),
             encoding: self.plan.toc.encoding(),
             lc_monetary: self.plan.request.source.meta.as_ref().map(|meta| meta.database.lc_monetary.clone()),
-            snapshot: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use pgkeep_archive::Decoder;
 use pgkeep_core::BackupSource;
-use pgkeep_dump::{ConnectSettings, Connection, SessionSettings, toc_limit};
+use pgkeep_dump::{ConnectSettings, Connection, SessionSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Doing;
@@ -23,7 +23,7 @@ const NOT_OF_EXTENSION: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e W
 /// Reads the whole backup and parses it to its end: every digest is compared on the way.
 pub(crate) async fn verify(source: &BackupSource, jobs: usize, cancel: &CancellationToken) -> Result<()> {
     let mut archive = source.open(jobs).await?;
-    let mut decoder = Decoder::new().with_toc_limit(toc_limit());
+    let mut decoder = Decoder::new();
     loop {
         let bytes = tokio::select! {
             biased;

@@ -2,16 +2,14 @@
 //!
 //! There are two. The database under construction carries one as its comment (which database it is for, which backup it
 //! comes from); the exchange of names replaces it by the database's own comment in the same transaction, so it cannot
-//! outlive its meaning. The other is an object in the repository, written before names are exchanged, a database is emptied
-//! or tables are added, and removed when the run has told its end: it holds the databases' OIDs, which say whether an
-//! exchange was committed, or those of the tables.
+//! outlive its meaning. The other is an object in the repository, written before names are exchanged or a database is
+//! emptied, and removed when the run has told its end: it holds the databases' OIDs, which say whether an exchange
+//! was committed.
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use pgkeep_storage::{Created, Key, Storage, StorageExt as _};
 use serde::{Deserialize, Serialize};
-
-use crate::half_made::HalfMade;
 
 /// Where notes are kept in a repository.
 const FOLDER: &str = ".pgkeep/restore";
@@ -53,8 +51,6 @@ pub(crate) enum Act {
     Rollback,
     /// A database is emptied and filled again.
     InPlace,
-    /// Tables are added to a database.
-    Tables,
 }
 
 /// A note in the repository.
@@ -76,9 +72,6 @@ pub(crate) struct Note {
     pub(crate) kept_as: Option<String>,
     /// The pre-restore snapshot.
     pub(crate) snapshot: Option<String>,
-    /// The tables that are added, and what belongs to them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) tables: Vec<HalfMade>,
 }
 
 /// Stores a note; `None` where there is no repository, or it would not take it (a warning then says so).
@@ -158,23 +151,8 @@ pub(crate) async fn read(
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    pub(crate) fn note() -> Note {
-        Note {
-            act: Act::Swap,
-            server: "h:5432".into(),
-            database: "app".into(),
-            begun: DateTime::from_timestamp(0, 0).unwrap(),
-            backup: "daily_x".into(),
-            live_oid: Some(1),
-            new_oid: Some(2),
-            kept_as: Some("app_before_x".into()),
-            snapshot: Some("pre-restore_x".into()),
-            tables: Vec::new(),
-        }
-    }
 
     #[test]
     fn a_comment_of_ours_is_known_again_and_no_other() {

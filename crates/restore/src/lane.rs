@@ -44,9 +44,7 @@ impl Lane {
                     None => return Ok::<_, Error>(false),
                     Some(Work::Table(load)) => self.load(&load).await?,
                     Some(Work::LargeObjects(batch, _permit)) => {
-                        let values = batch.values();
-                        let runs = values.iter().map(<[_; 3]>::as_slice);
-                        self.connection.execute_each(Batch::STATEMENT, runs).await.doing("writing large objects")?;
+                        self.connection.execute(batch.statement()).await.doing("writing large objects")?;
                     }
                 }
                 Ok(true)

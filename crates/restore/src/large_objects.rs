@@ -1,25 +1,27 @@
-//! Contents of large objects: gathered into bounded batches, written by whichever lane is free; read back for the proof.
+//! Contents of large objects: gathered into bounded statements, written by whichever lane is free; read back for the proof.
+
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use pgkeep_core::{FingerprintKey, LargeObjectHasher, Tally};
-use pgkeep_dump::{BinaryValue, Connection, Format};
+use pgkeep_dump::Connection;
 use tokio::task::JoinSet;
 
 use crate::error::Doing;
 use crate::sessions::DataSettings;
 use crate::{Error, Result};
 
-/// A batch is sent once it has this much content; it never has twice as much. A long object is cut at multiples of
+/// A statement is sent once it has this much content; it never has twice as much. A long object is cut at multiples of
 /// this, and so at the bounds of the server's pages (LOBLKSIZE): several sessions may write to it, and no two to one page.
 const BATCH_BYTES: usize = 256 << 10;
-/// Batches are also sent after this many objects.
+/// Statements are also sent after this many objects.
 const BATCH_OBJECTS: usize = 1000;
 /// Bytes read of one object at once.
 const READ_BYTES: u64 = 256 << 10;
 /// Objects read at once.
 const READ_OBJECTS: usize = 32;
 
-/// Contents to be written in one transaction.
+/// Contents for one statement.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     parts: Vec<Part>,
@@ -35,17 +37,23 @@ struct Part {
 }
 
 impl Batch {
-    /// What writes one part: object, place, content.
-    pub(crate) const STATEMENT: &'static str =
-        "SELECT pg_catalog.lo_put($1::pg_catalog.oid, $2::pg_catalog.int8, $3::pg_catalog.bytea)";
-
-    /// The statement's values for each part, in binary form.
-    pub(crate) fn values(self) -> Vec<[BinaryValue; 3]> {
-        let values = |part: Part| {
-            let number = |bytes: &[u8]| vec![Bytes::copy_from_slice(bytes)];
-            [number(&part.oid.to_be_bytes()), number(&part.offset.to_be_bytes()), part.content]
-        };
-        self.parts.into_iter().map(values).collect()
+    /// The statement that writes them. `decode` and not a bytea literal: it means the same whatever
+    /// `standard_conforming_strings` says.
+    pub(crate) fn statement(&self) -> String {
+        let mut sql = String::with_capacity(2 * self.bytes + 64 * self.parts.len() + 256);
+        sql.push_str(
+            "SELECT pg_catalog.lo_put(part.oid, part.at, pg_catalog.decode(part.content, 'hex')) FROM (VALUES ",
+        );
+        for (number, part) in self.parts.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            let _ = write!(sql, "{comma}({}::pg_catalog.oid, {}::bigint, '", part.oid, part.offset);
+            for bytes in &part.content {
+                sql.push_str(&hex::encode(bytes));
+            }
+            sql.push_str("')");
+        }
+        sql.push_str(") AS part (oid, at, content)");
+        sql
     }
 }
 
@@ -153,19 +161,20 @@ async fn tally_from(
     let before = end.map_or_else(String::new, |end| format!(" AND oid < {end}"));
     let mut after = format!(">= {first}");
     loop {
-        let batch = format!(
-            "SELECT oid, pg_catalog.lo_get(oid, 0, {READ_BYTES}) FROM \
-             (SELECT oid FROM pg_catalog.pg_largeobject_metadata WHERE oid {after}{before} ORDER BY oid LIMIT {READ_OBJECTS}) AS batch \
-             ORDER BY oid"
-        );
-        let objects = connection.query_formatted(&batch, &[Format::Text, Format::Binary]).await?;
+        let objects = connection
+            .query(format!(
+                "SELECT oid, pg_catalog.encode(pg_catalog.lo_get(oid, 0, {READ_BYTES}), 'hex') FROM \
+                 (SELECT oid FROM pg_catalog.pg_largeobject_metadata WHERE oid {after}{before} ORDER BY oid LIMIT {READ_OBJECTS}) AS batch \
+                 ORDER BY oid"
+            ))
+            .await?;
         if objects.is_empty() {
             return Ok(total);
         }
         for object in &objects {
             let oid: u32 = object.get(0)?;
             let mut hasher = LargeObjectHasher::new(key, oid);
-            let mut content = object.bytes(1).cloned().unwrap_or_default();
+            let mut content = decode(object.bytes(1));
             let mut offset = 0;
             loop {
                 hasher.update(&content);
@@ -173,14 +182,20 @@ async fn tally_from(
                 if (content.len() as u64) < READ_BYTES {
                     break;
                 }
-                let next = format!("SELECT pg_catalog.lo_get({oid}, {offset}, {READ_BYTES})");
-                let rows = connection.query_formatted(&next, &[Format::Binary]).await?;
-                content = rows.first().and_then(|row| row.bytes(0)).cloned().unwrap_or_default();
+                let rows = connection
+                    .query(format!("SELECT pg_catalog.encode(pg_catalog.lo_get({oid}, {offset}, {READ_BYTES}), 'hex')"))
+                    .await?;
+                content = decode(rows.first().and_then(|row| row.bytes(0)));
             }
             total += hasher.finish();
             after = format!("> {oid}");
         }
     }
+}
+
+/// What the server's own `encode(…, 'hex')` gave.
+fn decode(text: Option<&Bytes>) -> Vec<u8> {
+    text.and_then(|text| hex::decode(text).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -237,10 +252,9 @@ mod tests {
             assert!(gathered.content(&mut Bytes::from_static(b"ab")).is_none());
             assert!(gathered.end().is_none());
         }
-        let values = gathered.finish().0.unwrap().values();
-        let expected: [&[&[u8]]; 2] = [&[&[0, 0, 0, 1], &[0; 8], b"ab"], &[&[0xB2, 0xD0, 0x5E, 0x01], &[0; 8], b"ab"]];
-        let found: Vec<Vec<Vec<u8>>> =
-            values.iter().map(|part| part.iter().map(|value| value.concat()).collect()).collect();
-        assert_eq!(found, expected);
+        let statement = gathered.finish().0.unwrap().statement();
+        assert!(statement.contains(
+            "(VALUES (1::pg_catalog.oid, 0::bigint, '6162'), (3000000001::pg_catalog.oid, 0::bigint, '6162'))"
+        ));
     }
 }

@@ -12,8 +12,6 @@
 //! own lanes of `COPY … FROM STDIN` in one pass over the archive, then everything else by list, `ANALYZE`, proof,
 //! settings and grants, swap.
 
-mod against_source;
-mod ages;
 mod allowance;
 mod analyze;
 mod columns;
@@ -23,10 +21,6 @@ mod draft;
 mod error;
 mod execute;
 mod fill;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
-mod half_made;
 mod in_place;
 mod inspect;
 mod journal;
@@ -39,7 +33,6 @@ mod load;
 mod names;
 mod needs;
 mod passes;
-mod patience;
 mod pieces;
 mod plan;
 mod planning;
@@ -57,17 +50,12 @@ mod schema_proof;
 mod scratch;
 mod sessions;
 mod settings;
-mod source_objects;
-mod source_report;
-mod source_sequences;
-mod source_tables;
 mod standstill;
 mod survey;
 mod swap;
 mod table_load;
 mod tables;
 
-pub use against_source::SourceOptions;
 pub use compare::{CompareOptions, Comparison};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{AmcheckReport, ExtensionState, Inspection};
@@ -77,4 +65,3 @@ pub use report::{Difference, ProofReport, RestoreReport, StageTimes};
 pub use request::{RestoreRequest, Snapshot, TableName, Target};
 pub use restorer::Restorer;
 pub use scratch::Scratch;
-pub use source_report::{LargeObjectsComparison, SourceComparison, SourceState, TableComparison};

@@ -14,15 +14,12 @@ use crate::error::Doing;
 use crate::lists::list_text;
 use crate::{Error, Result};
 
-/// How `pg_restore` is called in `pg_stat_activity`: by this, what a killed restore left of it is told from everything else.
-pub(crate) const PG_RESTORE: &str = "pgkeep pg_restore";
-
 /// The files both passes read: the table of contents holds secrets (user mappings, subscriptions), so nobody else may.
 #[derive(Debug)]
 pub(crate) struct Passes<'a> {
     pub(crate) tools: &'a ClientTools,
     pub(crate) toc: &'a Arc<Toc>,
-    pub(crate) settings: ConnectSettings,
+    pub(crate) settings: &'a ConnectSettings,
     pub(crate) options: PassOptions,
     folder: PrivateFolder,
     archive: PathBuf,
@@ -58,7 +55,7 @@ impl<'a> Passes<'a> {
     pub(crate) fn prepare(
         tools: &'a ClientTools,
         toc: &'a Arc<Toc>,
-        settings: &ConnectSettings,
+        settings: &'a ConnectSettings,
         options: PassOptions,
         work: &Path,
         cancel: CancellationToken,
@@ -67,7 +64,6 @@ impl<'a> Passes<'a> {
         let folder = PrivateFolder::create(work).doing("keeping the table of contents")?;
         let archive = folder.path().join("toc.dump");
         write(&archive, &toc.raw)?;
-        let settings = settings.with_application_name(PG_RESTORE);
         Ok(Self { tools, toc, settings, options, folder, archive, cancel })
     }
 
@@ -99,7 +95,7 @@ impl<'a> Passes<'a> {
         let list = self.folder.path().join(name);
         write(&list, list_text(&self.toc.entries, ids).as_bytes())?;
         let arguments = arguments(self.options, &list, archive, jobs);
-        let outcome = run_pg_restore(self.tools, Some(&self.settings), arguments, self.cancel.clone())
+        let outcome = run_pg_restore(self.tools, Some(self.settings), arguments, self.cancel.clone())
             .await
             .doing("running pg_restore")?;
         Ok(weigh(&outcome, self.options.server_major))

@@ -146,9 +146,6 @@ pub struct RestorePlan {
     pub(crate) lists: crate::lists::TableLists,
     #[serde(skip)]
     pub(crate) facts: crate::survey::TargetFacts,
-    /// What a restore that was cut off left of the wanted tables; it is dropped.
-    #[serde(skip)]
-    pub(crate) half_made: Vec<TableName>,
 }
 
 impl RestorePlan {
@@ -156,11 +153,6 @@ impl RestorePlan {
     pub fn crosses_databases(&self) -> bool {
         self.backup.database != self.database
             || self.backup.server.as_ref().is_some_and(|server| *server != self.server)
-    }
-
-    /// How many rows the backup has of what is restored, where that is known.
-    pub(crate) fn rows(&self) -> Option<u64> {
-        crate::planning::rows_of(&self.request, &self.lists.lists.data)
     }
 
     /// Whether an existing database is replaced, emptied or written to.
@@ -375,7 +367,6 @@ mod tests {
             request: RestoreRequest::new(source, Target::Live),
             toc: Arc::new(empty_toc()),
             lists: TableLists::default(),
-            half_made: Vec::new(),
             facts: TargetFacts {
                 connect: ConnectSettings::parse("postgresql://postgres@db/app", &BTreeMap::new(), None).unwrap(),
                 version_num: 150_018,

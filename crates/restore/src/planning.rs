@@ -9,21 +9,16 @@ use pgkeep_core::Meta;
 use pgkeep_dump::ClientTools;
 
 use crate::draft::Draft;
-use crate::half_made::InTheWay;
 use crate::lists::{Lists, TableLists};
 use crate::names::{self, Role};
 use crate::needs::{Needs, beyond};
 use crate::plan::{BackupFacts, Disk, Method, RestorePlan};
 use crate::survey::{TargetFacts, free_bytes, survey};
-use crate::{Error, RestoreRequest, Restorer, Result, Target, in_place, roles};
+use crate::{Error, RestoreRequest, Restorer, Result, Target, in_place, roles, tables};
 
 impl Restorer {
     /// What [`Self::execute`] would do. Connects and reads, changes nothing.
     pub async fn plan(&self, request: &RestoreRequest) -> Result<RestorePlan> {
-        self.unless_cancelled(Box::pin(self.look_and_plan(request))).await
-    }
-
-    async fn look_and_plan(&self, request: &RestoreRequest) -> Result<RestorePlan> {
         let toc = request.source.toc().await?;
         let target = self.target_name(request)?;
         let inside =
@@ -34,7 +29,6 @@ impl Restorer {
         } else {
             Lists::of_tables(&toc.entries, &request.tables)?
         };
-        has_whole_globals(request).await?;
         let created_roles = self.roles_to_create(request, &facts).await?;
         let now = self.clock.now();
         let mut draft = Draft {
@@ -48,11 +42,12 @@ impl Restorer {
         };
         let method = draft.method();
         draft.look_at_target(&target, method);
-        let mut way = InTheWay::default();
         if method == Method::Tables {
-            let rows = rows_of(request, &lists.lists.data);
-            way = self.in_the_way(&facts.connect.with_database(&target), &toc, &lists, rows).await?;
-            draft.blockers.append(&mut way.blockers);
+            for relation in tables::existing(&facts.connect, &tables::own(&toc, &lists)).await? {
+                draft.blockers.push(format!(
+                    "{relation} exists in {target}: rename or drop it first, or restore it beside with --target-db NAME"
+                ));
+            }
         }
         if method == Method::InPlace && facts.database.is_some() {
             draft.look_at_others(&target, &in_place::of_others(&facts.connect).await?);
@@ -70,7 +65,7 @@ impl Restorer {
         let beyond_role = beyond(&toc, &lists.lists, &facts, !request.no_owner);
         if !beyond_role.is_empty() && !request.force {
             blockers.push(format!(
-                "role {} cannot restore {} (see \"beyond this role\"); restore as a superuser, or pass --accept-differences to go without",
+                "role {} cannot restore {} (see \"beyond this role\"); restore as a superuser, or pass --force to go without",
                 facts.role.name,
                 crate::error::plural(beyond_role.len(), "item")
             ));
@@ -95,7 +90,7 @@ impl Restorer {
             tables: request.tables.clone(),
             built_as: builds.then(|| names::derived(&target, Role::New, &stamp)),
             kept_as: (method == Method::Swap).then(|| names::derived(&target, Role::Before, &stamp)),
-            dropped: dropped(method, &target).into_iter().chain(way.words).collect(),
+            dropped: dropped(method, &target),
             sessions: match method {
                 Method::Swap | Method::InPlace => {
                     facts.database.as_ref().map(|database| database.sessions.clone()).unwrap_or_default()
@@ -118,7 +113,6 @@ impl Restorer {
             toc,
             lists,
             facts,
-            half_made: way.half_made.into_keys().collect(),
         }
         .with_disk_warning())
     }
@@ -149,20 +143,6 @@ impl Restorer {
         }
         let Some(globals) = request.source.globals().await? else { return Ok(BTreeSet::new()) };
         Ok(roles::Globals::read(&String::from_utf8_lossy(&globals)).missing(&facts.roles))
-    }
-}
-
-/// Refuses a whole backup whose globals are damaged: what would come back lacks the database's settings and grants.
-async fn has_whole_globals(request: &RestoreRequest) -> Result<()> {
-    if !request.tables.is_empty() || request.force {
-        return Ok(());
-    }
-    match request.source.private_facts().await {
-        Err(pgkeep_core::Error::Damaged { object, reason }) => {
-            let way = "--accept-differences restores without the database's settings and grants, which are in it";
-            Err(pgkeep_core::Error::Damaged { object, reason: format!("{reason}; {way}") }.into())
-        }
-        other => Ok(other.map(drop)?),
     }
 }
 
@@ -232,12 +212,6 @@ fn backup_facts(request: &RestoreRequest, toc: &Toc, now: DateTime<Utc>) -> Back
         rows: Some(meta.entries.iter().map(|entry| entry.rows).sum()),
         large_objects: Some(meta.large_objects.count),
     }
-}
-
-/// How many rows the backup has in these entries, where it says so.
-pub(crate) fn rows_of(request: &RestoreRequest, data: &[i32]) -> Option<u64> {
-    let meta = request.source.meta.as_ref()?;
-    Some(meta.entries.iter().filter(|entry| data.contains(&entry.dump_id)).map(|entry| entry.rows).sum())
 }
 
 /// Bytes the result will take, about.

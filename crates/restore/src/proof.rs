@@ -8,15 +8,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use pgkeep_archive::{Decoder, Event, PgText, Toc, TocEntry, copy_columns};
-use pgkeep_core::{BackupSource, RowHasher, Tally};
-use pgkeep_dump::{ClientTools, Connection, Row, quote_literal_bytes, toc_limit};
+use pgkeep_core::{BackupSource, Tally};
+use pgkeep_dump::{ClientTools, Connection, Row, quote_literal_bytes};
 use tokio_util::sync::CancellationToken;
 
 use crate::columns::{ColumnHasher, canonical, column_names, differing};
 use crate::error::Doing;
 use crate::lists::{Lists, Named, Routes};
 use crate::load::{Loaded, table_name};
-use crate::reread::{self, Unit, Unread, nobody, read, reread};
+use crate::reread::{self, Unit, Unread, read, reread};
 use crate::sessions::{DataSettings, qualified};
 use crate::{Difference, Error, ProofReport, Result};
 
@@ -166,7 +166,7 @@ impl Prover<'_> {
     }
 
     async fn tables(&self, units: &[Unit], report: &mut ProofReport) -> Result<()> {
-        let found = reread::<RowHasher>(&self.settings, self.jobs, self.loaded.key, units, &nobody()).await?;
+        let found = reread(&self.settings, self.jobs, self.loaded.key, units).await?;
         for (unit, found) in units.iter().zip(found) {
             match found {
                 Ok(tally) => self.weigh(unit, tally, report).await?,
@@ -251,7 +251,7 @@ impl Prover<'_> {
     /// A tally per column of these entries together.
     async fn columns_in_archive(&self, ids: &[i32]) -> Result<Vec<Tally>> {
         let mut archive = self.source.open_entries(ids, 1).await?;
-        let mut decoder = Decoder::new().with_toc_limit(toc_limit());
+        let mut decoder = Decoder::new();
         let mut hasher = ColumnHasher::new(self.loaded.key);
         while let Some(bytes) = archive.next().await? {
             decoder.push(&bytes);
@@ -285,7 +285,7 @@ async fn conditions(
 }
 
 /// pg_dump's own statement: the same rows in the same text.
-pub(crate) fn copy_out(entry: &TocEntry, condition: Option<&[u8]>) -> Vec<u8> {
+fn copy_out(entry: &TocEntry, condition: Option<&[u8]>) -> Vec<u8> {
     let table = qualified(entry.namespace.as_ref(), &entry.tag);
     let columns = copy_columns(entry);
     match condition {
@@ -300,7 +300,7 @@ pub(crate) fn copy_out(entry: &TocEntry, condition: Option<&[u8]>) -> Vec<u8> {
 }
 
 /// Type and whether it is an enum, by column.
-pub(crate) async fn types(
+async fn types(
     connection: &mut Connection,
     table: &[u8],
 ) -> std::result::Result<HashMap<String, (String, bool)>, pgkeep_dump::Error> {

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use pgkeep_archive::{SequenceSet, sequence_set};
-use pgkeep_dump::{ChildFailure, ClientTools, Connection, Row, Selection, schema_toc};
+use pgkeep_archive::sequence_set;
+use pgkeep_dump::{ClientTools, Connection, Selection, schema_toc};
 
 use crate::error::Doing;
 use crate::proof::Prover;
-use crate::reread::INSUFFICIENT_PRIVILEGE;
 use crate::schema_proof::{self, Rules};
 use crate::sessions::qualified;
 use crate::survey::truth;
@@ -38,7 +37,7 @@ impl Prover<'_> {
                 }
                 Ok(())
             }
-            Err(Error::Database { source, .. }) if source.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => {
+            Err(Error::Database { source, .. }) if source.server_error().is_some_and(|error| !error.is_fatal()) => {
                 report.unprovable.push(format!("large objects cannot be read: {source}"));
                 Ok(())
             }
@@ -58,22 +57,36 @@ impl Prover<'_> {
             };
             let all: Vec<_> = (0..batch.len()).map(select).collect();
             // One that cannot be read must not hide the others.
-            let mut rows = connection.query(all.join(b" UNION ALL ".as_slice())).await.unwrap_or_default();
-            if rows.is_empty() {
-                for (sequence, sql) in batch.iter().zip(&all) {
-                    rows.extend(read_sequence(connection, sequence, sql, report).await?);
+            let all_at_once = connection.query(all.join(b" UNION ALL ".as_slice())).await;
+            let mut statements = vec![all_at_once];
+            if statements[0].is_err() {
+                for sql in &all {
+                    statements.push(connection.query(sql).await);
                 }
             }
-            for row in rows {
-                let at: usize = row.get(0).doing("reading sequences")?;
-                let Some(sequence) = batch.get(at) else { continue };
-                report.sequences += 1;
-                let last: i64 = row.get(1).doing("reading sequences")?;
-                let called = truth(&row, 2);
-                if (last, called) != (sequence.last_value, sequence.is_called) {
-                    let problem = format!("stood at {}, stands at {last}", sequence.last_value);
-                    report.differences.push(Difference { subject: subject(sequence), problem });
+            let mut unread: Vec<bool> = vec![true; batch.len()];
+            for rows in statements {
+                for row in rows.unwrap_or_default() {
+                    let at: usize = row.get(0).doing("reading sequences")?;
+                    let Some(sequence) = batch.get(at) else { continue };
+                    unread[at] = false;
+                    report.sequences += 1;
+                    let last: i64 = row.get(1).doing("reading sequences")?;
+                    let called = truth(&row, 2);
+                    if (last, called) != (sequence.last_value, sequence.is_called) {
+                        report.differences.push(Difference {
+                            subject: format!("sequence {}.{}", sequence.schema.lossy(), sequence.name.lossy()),
+                            problem: format!("stood at {}, stands at {last}", sequence.last_value),
+                        });
+                    }
                 }
+            }
+            for (sequence, _) in batch.iter().zip(unread).filter(|(_, unread)| *unread) {
+                report.unprovable.push(format!(
+                    "sequence {}.{} cannot be read",
+                    sequence.schema.lossy(),
+                    sequence.name.lossy()
+                ));
             }
         }
         Ok(())
@@ -139,10 +152,8 @@ impl Prover<'_> {
         let restored = match schema_toc(&self.settings.connect, tools, &Selection::default(), self.cancel.clone()).await
         {
             Ok(toc) => toc,
-            // What the role may not dump (another's table) it cannot compare. Whatever else failed proves nothing.
-            Err(pgkeep_dump::Error::Child(error))
-                if matches!(error.failure, ChildFailure::PermissionDenied | ChildFailure::RowSecurity) =>
-            {
+            // What the role may not dump (another's table) it cannot compare.
+            Err(pgkeep_dump::Error::Child(error)) => {
                 report.unprovable.push(format!("the schema was not compared: {error}"));
                 return Ok(());
             }
@@ -153,7 +164,6 @@ impl Prover<'_> {
             owners: self.owners,
             grants: self.grants,
             whole: self.source.meta.as_ref().is_none_or(|meta| meta.selection.is_empty()),
-            place: "the restored database",
         };
         let findings = schema_proof::compare(self.toc, &restored, rules);
         report.schema_items = findings.items;
@@ -167,32 +177,4 @@ impl Prover<'_> {
         }
         Ok(())
     }
-}
-
-/// A sequence that could not be read with the others. What the role may not read says nothing about what is there; what the
-/// server cannot give back is not there.
-async fn read_sequence(
-    connection: &mut Connection,
-    sequence: &SequenceSet,
-    sql: &[u8],
-    report: &mut ProofReport,
-) -> Result<Vec<Row>> {
-    match connection.query(sql).await {
-        Ok(rows) => Ok(rows),
-        Err(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => {
-            report.unprovable.push(format!("{} cannot be read: {error}", subject(sequence)));
-            Ok(Vec::new())
-        }
-        Err(error) if error.server_error().is_some_and(|error| !error.is_fatal()) => {
-            report
-                .differences
-                .push(Difference { subject: subject(sequence), problem: format!("cannot be read: {error}") });
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error).doing("reading sequences"),
-    }
-}
-
-fn subject(sequence: &SequenceSet) -> String {
-    format!("sequence {}.{}", sequence.schema.lossy(), sequence.name.lossy())
 }

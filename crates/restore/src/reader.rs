@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use pgkeep_archive::{Decoder, Event};
 use pgkeep_core::{FingerprintKey, PlainArchive, Tally};
-use pgkeep_dump::toc_limit;
 use pgkeep_metrics::{Event as Happening, Observer, Stage};
 
 use crate::lanes::{Lanes, Table, TableFeed};
@@ -53,7 +52,7 @@ impl<'a> Reader<'a> {
 
     /// Reads to the end.
     pub(crate) async fn read(&mut self, archive: &mut PlainArchive) -> Result<()> {
-        let mut decoder = Decoder::new().with_toc_limit(toc_limit());
+        let mut decoder = Decoder::new();
         loop {
             let bytes = tokio::select! {
                 biased;

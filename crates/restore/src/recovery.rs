@@ -6,7 +6,6 @@ use pgkeep_dump::{ConnectSettings, Connection, quote_literal};
 use pgkeep_storage::Key;
 
 use crate::error::{Doing, one_line};
-use crate::half_made;
 use crate::journal::{self, Act, Construction, Note};
 use crate::kept::{KeptDatabase, Leftover, Recovery, RecoveryAction};
 use crate::names::{self, Role};
@@ -16,31 +15,25 @@ impl Restorer {
     /// What interrupted runs left behind for the live database (or `database`). Changes nothing.
     pub async fn leftovers(&self, database: Option<&str>) -> Result<Recovery> {
         let live = database.unwrap_or(self.settings.database());
-        let looking = async {
-            let mut connection = sessions::maintenance(&self.settings, &[live]).await?;
-            if !lock(&mut connection, live).await? {
-                return Ok(under_way(live));
-            }
-            let (found, warnings) = self.find(&mut connection, live).await?;
-            unlock(connection, live).await;
-            Ok(Recovery { leftovers: found.into_iter().map(|(leftover, _)| leftover).collect(), warnings })
-        };
-        self.unless_cancelled(looking).await
+        let mut connection = sessions::maintenance(&self.settings, &[live]).await?;
+        if !lock(&mut connection, live).await? {
+            return Ok(under_way(live));
+        }
+        let (found, warnings) = self.find(&mut connection, live).await?;
+        unlock(connection, live).await;
+        Ok(Recovery { leftovers: found.into_iter().map(|(leftover, _)| leftover).collect(), warnings })
     }
 
     /// The same, and does what is to be done about it. [`Self::execute`] begins with it.
     pub async fn recover(&self, database: Option<&str>) -> Result<Recovery> {
         let live = database.unwrap_or(self.settings.database());
-        let recovering = async {
-            let mut connection = sessions::maintenance(&self.settings, &[live]).await?;
-            if !lock(&mut connection, live).await? {
-                return Ok(under_way(live));
-            }
-            let recovery = self.recover_locked(&mut connection, live).await?;
-            unlock(connection, live).await;
-            Ok(recovery)
-        };
-        self.unless_cancelled(recovering).await
+        let mut connection = sessions::maintenance(&self.settings, &[live]).await?;
+        if !lock(&mut connection, live).await? {
+            return Ok(under_way(live));
+        }
+        let recovery = self.recover_locked(&mut connection, live).await?;
+        unlock(connection, live).await;
+        Ok(recovery)
     }
 
     /// Under the restore's own lock.
@@ -89,21 +82,10 @@ impl Restorer {
             found.push((leftover, None));
         }
         let server = connection.resolved().server();
-        let (notes, mut warnings) = journal::read(self.journal.as_deref(), &server, live).await;
+        let (notes, warnings) = journal::read(self.journal.as_deref(), &server, live).await;
         let live_oid = database::oid(connection, live).await.doing("reading the databases' OIDs")?;
         for (key, note) in notes {
-            let left = match note.act {
-                Act::Tables if live_oid.is_some() => half_made::remaining(&pinned(connection, live), &note).await,
-                _ => Ok(Vec::new()),
-            };
-            match left {
-                Ok(left) => {
-                    let left: Vec<String> = left.into_iter().map(|(one, _)| one.to_string()).collect();
-                    found.push((tell(&note, live_oid, &left), Some(key)));
-                }
-                // It stands in nobody's way, and is told another time.
-                Err(error) => warnings.push(one_line(&error)),
-            }
+            found.push((tell(&note, live_oid), Some(key)));
         }
         found.sort_by_key(|(leftover, _)| leftover.begun);
         Ok((found, warnings))
@@ -111,11 +93,8 @@ impl Restorer {
 
     /// Databases that were replaced by earlier restores of the live database and are kept, newest first.
     pub async fn kept_databases(&self) -> Result<Vec<KeptDatabase>> {
-        let looking = async {
-            let mut connection = sessions::maintenance(&self.settings, &[]).await?;
-            kept(&mut connection, self.settings.database()).await
-        };
-        self.unless_cancelled(looking).await
+        let mut connection = sessions::maintenance(&self.settings, &[]).await?;
+        kept(&mut connection, self.settings.database()).await
     }
 
     /// Drops a kept database for good.
@@ -213,8 +192,8 @@ async fn derived(connection: &mut Connection, live: &str, role: Role) -> Result<
     Ok(all.filter(|(name, _)| names::stamp_of(name, live, role).is_some()).collect())
 }
 
-/// What a note means, by the OID that the live name has now, and by what is `left` of tables that were added.
-fn tell(note: &Note, live_oid: Option<u32>, left: &[String]) -> Leftover {
+/// What a note means, by the OID that the live name has now.
+fn tell(note: &Note, live_oid: Option<u32>) -> Leftover {
     let kept = note.kept_as.as_deref().map_or_else(String::new, |kept| format!("; the one before is kept as {kept}"));
     let (action, story) = match note.act {
         Act::InPlace => (
@@ -227,23 +206,6 @@ fn tell(note: &Note, live_oid: Option<u32>, left: &[String]) -> Leftover {
                     || "; restore a backup again".to_owned(),
                     |snapshot| format!("; restore again, or go back with the snapshot {snapshot}")
                 )
-            ),
-        ),
-        Act::Tables if left.is_empty() => (
-            RecoveryAction::Note,
-            format!(
-                "a restore of tables from {} into {} was cut off: nothing of it is left",
-                note.backup, note.database
-            ),
-        ),
-        Act::Tables => (
-            RecoveryAction::Warn,
-            format!(
-                "a restore of tables from {} into {} was cut off: {} may not be complete; restore the same again, which \
-                 replaces what is half made, or drop or rename it",
-                note.backup,
-                note.database,
-                left.join(", ")
             ),
         ),
         Act::Swap | Act::Rollback if note.new_oid.is_some() && live_oid == note.new_oid => (
@@ -276,25 +238,27 @@ mod tests {
     use super::*;
 
     fn note(act: Act) -> Note {
-        Note { act, ..journal::tests::note() }
+        Note {
+            act,
+            server: "h:5432".into(),
+            database: "app".into(),
+            begun: chrono::DateTime::from_timestamp(0, 0).unwrap(),
+            backup: "daily_x".into(),
+            live_oid: Some(1),
+            new_oid: Some(2),
+            kept_as: Some("app_before_x".into()),
+            snapshot: Some("pre-restore_x".into()),
+        }
     }
 
     #[test]
     fn oids_tell_whether_an_exchange_was_done() {
-        let done = tell(&note(Act::Swap), Some(2), &[]);
+        let done = tell(&note(Act::Swap), Some(2));
         assert_eq!(done.action, RecoveryAction::Note);
         assert!(done.story.contains("it is done; the one before is kept as app_before_x"), "{}", done.story);
-        assert!(tell(&note(Act::Swap), Some(1), &[]).story.contains("nothing changed"));
-        let in_place = tell(&note(Act::InPlace), Some(1), &[]);
+        assert!(tell(&note(Act::Swap), Some(1)).story.contains("nothing changed"));
+        let in_place = tell(&note(Act::InPlace), Some(1));
         assert_eq!(in_place.action, RecoveryAction::Warn);
         assert!(in_place.story.contains("go back with the snapshot pre-restore_x"));
-    }
-
-    #[test]
-    fn what_is_left_of_tables_is_told_until_it_is_gone() {
-        let left = tell(&note(Act::Tables), Some(1), &["table public.a".to_owned()]);
-        assert_eq!(left.action, RecoveryAction::Warn);
-        assert!(left.story.contains("table public.a may not be complete"), "{}", left.story);
-        assert_eq!(tell(&note(Act::Tables), Some(1), &[]).action, RecoveryAction::Note);
     }
 }

@@ -107,7 +107,7 @@ pub struct RestoreRequest {
     /// No grants.
     pub no_acl: bool,
     /// Goes on where the backup cannot be restored in full because the source already broke its own rules (a foreign key
-    /// that does not hold), where the proof found differences, or where its globals are damaged. They are reported as warnings then.
+    /// that does not hold), or where the proof found differences. They are reported as warnings then.
     pub force: bool,
 }
 

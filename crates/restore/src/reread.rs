@@ -1,7 +1,6 @@
 //! Reading tables back for the proof: side by side, big ones by ranges, for sums of parts add up to the sum of the whole.
 
 use std::collections::VecDeque;
-use std::ops::AddAssign;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgkeep_core::{FingerprintKey, RowHasher, Tally};
@@ -39,49 +38,10 @@ pub(crate) struct Unit {
 }
 
 /// What is in the database now, or why it cannot be read.
-pub(crate) type Reread<T = Tally> = std::result::Result<T, Unread>;
-
-/// What came of parts of units, each with its unit's place.
-type Parts<T> = Vec<(usize, Reread<T>)>;
-
-/// What counts rows that arrive as COPY text in pieces; totals of parts add up.
-pub(crate) trait Hasher: Send + Sized {
-    /// What it comes to.
-    type Total: Clone + Default + AddAssign + Send + 'static;
-    /// One that has seen nothing.
-    fn new(key: FingerprintKey) -> Self;
-    /// Takes the next piece.
-    fn update(&mut self, text: &[u8]);
-    /// The total; `Err` holds the bytes of a last row without its line feed.
-    fn finish(self) -> std::result::Result<Self::Total, u64>;
-}
-
-impl Hasher for RowHasher {
-    type Total = Tally;
-
-    fn new(key: FingerprintKey) -> Self {
-        RowHasher::new(key)
-    }
-
-    fn update(&mut self, text: &[u8]) {
-        RowHasher::update(self, text);
-    }
-
-    fn finish(self) -> std::result::Result<Tally, u64> {
-        RowHasher::finish(self)
-    }
-}
-
-/// Hears of bytes that were read.
-pub(crate) type Tell = Arc<dyn Fn(u64) + Send + Sync>;
-
-/// Nobody does.
-pub(crate) fn nobody() -> Tell {
-    Arc::new(|_| ())
-}
+pub(crate) type Reread = std::result::Result<Tally, Unread>;
 
 /// SQLSTATE `insufficient_privilege`.
-pub(crate) const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// Why something cannot be read.
 #[derive(Debug, Clone)]
@@ -92,13 +52,12 @@ pub(crate) struct Unread {
 }
 
 /// Reads all units with up to `jobs` sessions, in their order.
-pub(crate) async fn reread<H: Hasher + 'static>(
+pub(crate) async fn reread(
     settings: &DataSettings,
     jobs: usize,
     key: FingerprintKey,
     units: &[Unit],
-    tell: &Tell,
-) -> Result<Vec<Reread<H::Total>>> {
+) -> Result<Vec<Reread>> {
     let parts_of = |(unit, Unit { name, sql, ranges, .. }): (usize, &Unit)| {
         let ranged = !ranges.is_empty();
         let statements = if ranged { ranges.clone() } else { vec![sql.clone()] };
@@ -108,13 +67,12 @@ pub(crate) async fn reread<H: Hasher + 'static>(
     let parts: VecDeque<Part> = units.iter().enumerate().flat_map(parts_of).collect();
     let count = jobs.min(parts.len());
     let queue = Arc::new(Mutex::new(parts));
-    let mut tasks: JoinSet<Result<Parts<H::Total>>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<Vec<(usize, Reread)>>> = JoinSet::new();
     for _ in 0..count {
-        let (connection, settings, tell) = (settings.proof().await?, settings.clone(), Arc::clone(tell));
-        let reader = Reader { connection, settings, key, ranged: false, tell };
-        tasks.spawn(reader.run::<H>(Arc::clone(&queue)));
+        let reader = Reader { connection: settings.proof().await?, settings: settings.clone(), key, ranged: false };
+        tasks.spawn(reader.run(Arc::clone(&queue)));
     }
-    let mut found: Vec<Reread<H::Total>> = vec![Ok(H::Total::default()); units.len()];
+    let mut found: Vec<Reread> = vec![Ok(Tally::default()); units.len()];
     while let Some(ended) = tasks.join_next().await {
         for (unit, part) in ended.map_err(|error| Error::Task(error.to_string()))?? {
             match (&mut found[unit], part) {
@@ -137,22 +95,22 @@ struct Part {
 }
 
 /// A session that reads.
+#[derive(Debug)]
 struct Reader {
     connection: Connection,
     settings: DataSettings,
     key: FingerprintKey,
     /// It is set up for ranges.
     ranged: bool,
-    tell: Tell,
 }
 
 impl Reader {
-    async fn run<H: Hasher>(mut self, queue: Arc<Mutex<VecDeque<Part>>>) -> Result<Parts<H::Total>> {
+    async fn run(mut self, queue: Arc<Mutex<VecDeque<Part>>>) -> Result<Vec<(usize, Reread)>> {
         let mut done = Vec::new();
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(part) = next else { break };
-            let found = match self.read::<H>(&part).await {
+            let found = match self.read(&part).await {
                 Ok(hasher) => hasher
                     .finish()
                     .map_err(|_| Unread { why: "the last row does not end".to_owned(), forbidden: false }),
@@ -171,26 +129,12 @@ impl Reader {
         Ok(done)
     }
 
-    async fn read<H: Hasher>(&mut self, part: &Part) -> std::result::Result<H, pgkeep_dump::Error> {
+    async fn read(&mut self, part: &Part) -> std::result::Result<RowHasher, pgkeep_dump::Error> {
         if self.ranged != part.ranged {
             self.connection.execute(if part.ranged { RANGED } else { NOT_RANGED }).await?;
             self.ranged = part.ranged;
         }
-        let on_snapshot = self.settings.snapshot.is_some();
-        if on_snapshot {
-            self.connection.execute("SAVEPOINT pgkeep").await?;
-        }
-        let tell = Arc::clone(&self.tell);
-        let update = |hasher: &mut H, text: &[u8]| {
-            tell(text.len() as u64);
-            hasher.update(text);
-        };
-        let hasher = read(&mut self.connection, &part.sql, H::new(self.key), update).await?;
-        if on_snapshot {
-            // Lets go of the table's lock, and keeps the snapshot.
-            self.connection.execute("ROLLBACK TO SAVEPOINT pgkeep; RELEASE SAVEPOINT pgkeep").await?;
-        }
-        Ok(hasher)
+        read(&mut self.connection, &part.sql, RowHasher::new(self.key), RowHasher::update).await
     }
 }
 
@@ -216,7 +160,7 @@ pub(crate) async fn ranges(
     columns: &[u8],
     bytes: u64,
 ) -> std::result::Result<Vec<Vec<u8>>, pgkeep_dump::Error> {
-    if !is_worth_ranges(bytes, connection.server_version()) {
+    if bytes < 2 * RANGE_BYTES || connection.server_version() < TID_RANGES_SINCE {
         return Ok(Vec::new());
     }
     let sql = [
@@ -228,17 +172,7 @@ pub(crate) async fn ranges(
     ];
     let pages = connection.query(sql.concat()).await?;
     let Some(pages) = pages.first().map(|row| row.get::<u64>(0)).transpose()? else { return Ok(Vec::new()) };
-    Ok(tiling(table, columns, pages, bytes))
-}
-
-/// Whether ranges of a table are worth it, on a server of this version.
-pub(crate) fn is_worth_ranges(bytes: u64, server_version: u32) -> bool {
-    bytes >= 2 * RANGE_BYTES && server_version >= TID_RANGES_SINCE
-}
-
-/// Statements that tile a plain heap table of so many pages, and about so many bytes of text.
-pub(crate) fn tiling(table: &[u8], columns: &[u8], pages: u64, bytes: u64) -> Vec<Vec<u8>> {
-    tiles(pages, bytes.div_ceil(RANGE_BYTES))
+    Ok(tiles(pages, bytes.div_ceil(RANGE_BYTES))
         .into_iter()
         .map(|(from, to)| {
             let mut sql = [b"COPY (SELECT ", columns, b" FROM ONLY ", table].concat();
@@ -249,7 +183,7 @@ pub(crate) fn tiling(table: &[u8], columns: &[u8], pages: u64, bytes: u64) -> Ve
             sql.extend(b") TO STDOUT");
             sql
         })
-        .collect()
+        .collect())
 }
 
 /// About `count` ranges of pages, the last without end.

@@ -5,7 +5,6 @@ use pgkeep_metrics::Event;
 use crate::journal::{self, Act, Note};
 use crate::kept::{RollbackPlan, RollbackReport};
 use crate::names::{self, Role};
-use crate::patience::to_its_end;
 use crate::recovery::{kept, lock, not_kept, pinned, unlock};
 use crate::survey::survey;
 use crate::swap::{Comment, Exchange, Present};
@@ -14,10 +13,6 @@ use crate::{Error, Restorer, Result, sessions};
 impl Restorer {
     /// What [`Self::rollback`] would do, to the newest kept database or the one named.
     pub async fn plan_rollback(&self, wanted: Option<&str>) -> Result<RollbackPlan> {
-        self.unless_cancelled(Box::pin(self.look_back(wanted))).await
-    }
-
-    async fn look_back(&self, wanted: Option<&str>) -> Result<RollbackPlan> {
         let live = self.settings.database();
         let facts = survey(&self.settings, live, false).await?;
         let mut connection = sessions::maintenance(&facts.connect, &[]).await?;
@@ -76,16 +71,12 @@ impl Restorer {
         if !plan.blockers.is_empty() {
             return Err(Error::Blocked { blockers: plan.blockers.clone() });
         }
-        let beginning = async {
-            let mut connection = sessions::maintenance(&self.settings, &[&plan.database, &plan.kept.name]).await?;
-            if !lock(&mut connection, &plan.database).await? {
-                return Err(Error::Busy { database: plan.database.clone() });
-            }
-            // What an earlier run left unsaid is said before anything is exchanged.
-            let recovery = self.recover_locked(&mut connection, &plan.database).await?;
-            Ok((connection, recovery))
-        };
-        let (connection, recovery) = self.unless_cancelled(Box::pin(beginning)).await?;
+        let mut connection = sessions::maintenance(&self.settings, &[&plan.database, &plan.kept.name]).await?;
+        if !lock(&mut connection, &plan.database).await? {
+            return Err(Error::Busy { database: plan.database.clone() });
+        }
+        // What an earlier run left unsaid is said before anything is exchanged.
+        let recovery = self.recover_locked(&mut connection, &plan.database).await?;
         for leftover in recovery.leftovers {
             self.observer.notice(&Event::Info { message: leftover.story });
         }
@@ -109,11 +100,9 @@ impl Restorer {
             new_oid: Some(plan.kept.oid),
             kept_as: plan.live_oid.map(|_| plan.kept_as.clone()),
             snapshot: None,
-            tables: Vec::new(),
         };
         let key = journal::write(self.journal.as_deref(), &note, &mut warnings).await;
-        let exchanging = exchange.run(&settings, &*self.observer);
-        let outcome = to_its_end(&self.cancel, exchanging).await.unwrap_or_else(|| Err(exchange.unanswered()));
+        let outcome = exchange.run(&settings, &*self.observer).await;
         for message in warnings {
             self.observer.notice(&Event::Warning { message });
         }
@@ -121,7 +110,7 @@ impl Restorer {
         if !matches!(outcome, Err(Error::Uncertain { .. })) {
             journal::clear(self.journal.as_deref(), key.as_ref()).await;
         }
-        let _ = to_its_end(&self.cancel, unlock(connection, &plan.database)).await;
+        unlock(connection, &plan.database).await;
         outcome?;
         Ok(RollbackReport {
             database: plan.database.clone(),

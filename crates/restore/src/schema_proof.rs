@@ -17,8 +17,6 @@ pub(crate) struct Rules {
     pub(crate) grants: bool,
     /// The backup holds everything of its database, so that more in the new one is worth a word.
     pub(crate) whole: bool,
-    /// Where it is looked for: `the restored database`.
-    pub(crate) place: &'static str,
 }
 
 /// What the comparison found.
@@ -53,7 +51,7 @@ fn findings(expected: &[SchemaItem], found: &[SchemaItem], rules: Rules) -> Sche
         let title = title(key);
         let others = found.remove(key).unwrap_or_default();
         if others.len() < items.len() {
-            let difference = Difference { subject: title, problem: format!("is missing in {}", rules.place) };
+            let difference = Difference { subject: title, problem: "is missing in the restored database".to_owned() };
             // What is said about things, and by default: another server may have it of its own accord, or not at all.
             let aside = matches!(key.0, "ACL" | "DEFAULT ACL" | "COMMENT" | "SECURITY LABEL");
             if aside {
@@ -117,7 +115,7 @@ mod tests {
         }
     }
 
-    const ALL: Rules = Rules { same_writer: true, owners: true, grants: true, whole: true, place: "here" };
+    const ALL: Rules = Rules { same_writer: true, owners: true, grants: true, whole: true };
 
     #[test]
     fn the_missing_is_damage_and_other_words_are_not() {

@@ -2,10 +2,8 @@
 
 use pgkeep_dump::{ConnectSettings, Connection, SessionSettings, quote_identifier};
 use pgkeep_metrics::Event;
-use tokio_util::sync::CancellationToken;
 
 use crate::error::Doing;
-use crate::patience::{no_answer, to_its_end};
 use crate::recovery::{lock, pinned, unlock};
 use crate::{Error, Restorer, Result, database, names, sessions};
 
@@ -17,23 +15,18 @@ pub struct Scratch {
     settings: ConnectSettings,
     /// Holds the lock of drills.
     session: Connection,
-    cancel: CancellationToken,
 }
 
 impl Restorer {
     /// Reserves the scratch database of drills of `live` (`<live>_pgkeep_drill`) on the server of [`Self::settings`]. What a
     /// drill that was killed left under this name is dropped. [`Error::Busy`] if another drill is under way.
     pub async fn scratch(&self, live: &str) -> Result<Scratch> {
-        self.unless_cancelled(Box::pin(self.reserve(live))).await
-    }
-
-    async fn reserve(&self, live: &str) -> Result<Scratch> {
         let name = names::scratch(live);
         let mut session = sessions::maintenance(&self.settings, &[&name]).await?;
         if !lock(&mut session, &lock_name(&name)).await? {
             return Err(Error::Busy { database: name });
         }
-        let mut scratch = Scratch { settings: pinned(&session, &name), name, session, cancel: self.cancel.clone() };
+        let mut scratch = Scratch { settings: pinned(&session, &name), name, session };
         let found = scratch.clear_up(self).await;
         match found {
             Ok(()) => Ok(scratch),
@@ -59,22 +52,14 @@ impl Scratch {
     /// Drops the database, whoever is connected, and gives the name free. The next [`Restorer::scratch`] drops what could
     /// not be dropped now.
     pub async fn remove(self) -> Result<()> {
-        let Self { name, settings, mut session, cancel } = self;
-        let removing = async {
-            // The session may have been idle for hours.
-            if session.query("SELECT 1").await.is_err() {
-                session = sessions::maintenance(&settings, &[&name]).await?;
-            }
-            let mut dropped = drop_scratch(&mut session, &settings, &name).await;
-            if dropped.is_err() && session.is_closed() {
-                session = sessions::maintenance(&settings, &[&name]).await?;
-                dropped = drop_scratch(&mut session, &settings, &name).await;
-            }
-            unlock(session, &lock_name(&name)).await;
-            dropped
-        };
-        let doing = format!("dropping the scratch database {name}");
-        to_its_end(&cancel, Box::pin(removing)).await.unwrap_or_else(|| Err(no_answer("that")).doing(doing))
+        let Self { name, settings, mut session } = self;
+        // The session may have been idle for hours.
+        if session.query("SELECT 1").await.is_err() {
+            session = sessions::maintenance(&settings, &[&name]).await?;
+        }
+        let dropped = drop_scratch(&mut session, &settings, &name).await;
+        unlock(session, &lock_name(&name)).await;
+        dropped
     }
 
     async fn clear_up(&mut self, restorer: &Restorer) -> Result<()> {

@@ -15,8 +15,6 @@ pub(crate) struct DataSettings {
     pub(crate) encoding: Option<String>,
     /// The source's `lc_monetary`, on which the text of `money` depends.
     pub(crate) lc_monetary: Option<String>,
-    /// A snapshot that another session has exported, and holds: all sessions see what that one sees, and only read.
-    pub(crate) snapshot: Option<String>,
 }
 
 impl DataSettings {
@@ -46,12 +44,6 @@ impl DataSettings {
             if let Err(error) = connection.execute(set).await {
                 tracing::debug!(%error, locale, "lc_monetary of the source is not known here");
             }
-        }
-        if let Some(snapshot) = &self.snapshot {
-            let doing = || format!("taking the snapshot that is compared, in database {database}");
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.doing(doing())?;
-            let set = format!("SET TRANSACTION SNAPSHOT {}", pgkeep_dump::quote_literal(snapshot));
-            connection.execute(set).await.doing(doing())?;
         }
         Ok(connection)
     }

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use pgkeep_dump::{ConnectSettings, Connection, SessionSettings};
-use tokio_util::sync::CancellationToken;
 
 use crate::error::Doing;
 use crate::survey::texts;
@@ -70,8 +69,7 @@ fn listed(which: &str) -> String {
     )
 }
 
-/// Does `work` in a session of the database while all others there are ended, as far as this role may. When this returns, nobody
-/// is ended any more: the sessions that come next may be our own.
+/// Does `work` in a session of the database while all others there are ended, as far as this role may.
 pub(crate) async fn ending_others<T>(
     settings: &ConnectSettings,
     session: i32,
@@ -87,20 +85,18 @@ pub(crate) async fn ending_others<T>(
            OR (usesysid IS NOT NULL AND pg_catalog.pg_has_role(usesysid, 'USAGE') \
              AND NOT COALESCE((SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = usesysid), true)))"
     );
-    let enough = CancellationToken::new();
     let ended = async {
-        while !enough.is_cancelled() {
+        loop {
             if ending.query(&sql).await.is_err_and(|error| error.server_error().is_none()) {
-                return;
+                std::future::pending::<()>().await;
             }
-            // A query that was begun is never dropped half way: the server would go on with it.
-            let _ = tokio::time::timeout(ROUND, enough.cancelled()).await;
+            tokio::time::sleep(ROUND).await;
         }
     };
-    let working = async {
-        let done = work.await;
-        enough.cancel();
-        done
+    let done = tokio::select! {
+        biased;
+        done = work => done,
+        () = ended => unreachable!("sessions are ended until the work is done"),
     };
-    Ok(tokio::join!(working, ended).0)
+    Ok(done)
 }

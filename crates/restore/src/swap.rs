@@ -11,7 +11,6 @@ use pgkeep_dump::{ConnectSettings, Connection, quote_identifier, quote_literal};
 use pgkeep_metrics::{Event, Observer};
 
 use crate::error::Doing;
-use crate::patience::no_answer;
 use crate::{Error, Result, database, sessions};
 
 /// How often it is tried.
@@ -136,12 +135,6 @@ impl Exchange {
             Some(present) => format!("database {} exists", present.kept_as),
             None => format!("database {} no longer exists", self.new),
         }
-    }
-
-    /// The error of an exchange that was given up, for the server did not answer.
-    pub(crate) fn unanswered(&self) -> Error {
-        let source = Box::new(no_answer("exchanging the databases' names"));
-        Error::Uncertain { database: self.live.clone(), evidence: self.evidence(), source }
     }
 
     /// Whether the names were exchanged by a session whose answer was lost; `None` if nobody can be asked. As long as

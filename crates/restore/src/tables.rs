@@ -19,9 +19,9 @@ const LOCK_TIMEOUT: &str = "10s";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Relation {
     /// Its entry.
-    pub(crate) id: i32,
-    pub(crate) kind: &'static str,
-    pub(crate) name: TableName,
+    id: i32,
+    kind: &'static str,
+    name: TableName,
 }
 
 impl fmt::Display for Relation {
@@ -38,8 +38,8 @@ pub(crate) enum Made {
     Nothing,
     /// Some of these, which were absent before; which, nobody knows for sure.
     Perhaps(Vec<Relation>),
-    /// These relations, with their OIDs.
-    These(BTreeMap<TableName, u32>),
+    /// The relations of these OIDs.
+    These(Vec<u32>),
 }
 
 /// The tables' own relations, tables first.
@@ -65,7 +65,7 @@ fn relation(entry: &TocEntry) -> Option<Relation> {
 pub(crate) async fn existing(connect: &ConnectSettings, relations: &[Relation]) -> Result<Vec<Relation>> {
     let doing = "looking for the tables in the target database";
     let mut connection = Connection::connect(connect, SessionSettings::Admin).await.doing(doing)?;
-    let known = oids(&mut connection, relations.iter().map(|one| &one.name)).await.doing(doing)?;
+    let known = oids(&mut connection, relations).await.doing(doing)?;
     let _ = connection.close().await;
     let found: Vec<Relation> =
         relations.iter().filter(|relation| known.contains_key(&relation.name)).cloned().collect();
@@ -93,15 +93,11 @@ pub(crate) async fn made(
     }
     let doing = "looking for the new tables";
     let mut connection = Connection::connect(connect, SessionSettings::Admin).await.doing(doing)?;
-    let known = oids(&mut connection, relations.iter().map(|one| &one.name)).await.doing(doing)?;
+    let known = oids(&mut connection, relations).await.doing(doing)?;
     let _ = connection.close().await;
     let there = relations.iter().filter(|relation| relation.kind != "index" && known.contains_key(&relation.name));
     let (theirs, ours): (Vec<&Relation>, Vec<&Relation>) = there.partition(|one| refused.contains(&one.id));
-    let ours = ours
-        .into_iter()
-        .filter_map(|relation| known.get_key_value(&relation.name))
-        .map(|(name, oid)| (name.clone(), *oid))
-        .collect();
+    let ours = ours.into_iter().filter_map(|relation| known.get(&relation.name).copied()).collect();
     Ok((Made::These(ours), theirs.into_iter().cloned().collect()))
 }
 
@@ -121,16 +117,17 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The OIDs of those that are there.
-pub(crate) async fn oids(
+async fn oids(
     connection: &mut Connection,
-    names: impl Iterator<Item = &TableName>,
+    relations: &[Relation],
 ) -> Result<BTreeMap<TableName, u32>, pgkeep_dump::Error> {
-    let names: Vec<String> =
-        names.map(|name| format!("({}, {})", quote_literal(&name.schema), quote_literal(&name.name))).collect();
-    if names.is_empty() {
+    if relations.is_empty() {
         return Ok(BTreeMap::new());
     }
+    let names: Vec<String> = relations
+        .iter()
+        .map(|Relation { name, .. }| format!("({}, {})", quote_literal(&name.schema), quote_literal(&name.name)))
+        .collect();
     let rows = connection
         .query(format!(
             "SELECT n.nspname, c.relname, c.oid FROM pg_catalog.pg_class c \
@@ -188,13 +185,11 @@ async fn take_back_all(
     made: Made,
 ) -> Result<Vec<(String, pgkeep_dump::Error)>, pgkeep_dump::Error> {
     let mut connection = Connection::connect(connect, SessionSettings::Admin).await?;
-    let (all, only_empty): (Vec<u32>, bool) = match made {
+    let (all, only_empty) = match made {
         Made::Nothing => return Ok(Vec::new()),
         // Their rows cannot be ours: none are loaded before it is known what was made.
-        Made::Perhaps(relations) => {
-            (oids(&mut connection, relations.iter().map(|one| &one.name)).await?.into_values().collect(), true)
-        }
-        Made::These(oids) => (oids.into_values().collect(), false),
+        Made::Perhaps(relations) => (oids(&mut connection, &relations).await?.into_values().collect(), true),
+        Made::These(oids) => (oids, false),
     };
     if drop_these(&mut connection, &all, only_empty).await.is_ok() {
         return Ok(Vec::new());

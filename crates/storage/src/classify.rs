@@ -25,7 +25,7 @@ pub(crate) fn io_error(
     let code = errno.and_then(errno_name).map(str::to_owned);
     let source = Box::new(Cause { text: error.to_string(), code, status: None });
     match errno {
-        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Error::Full { doing, location, free_bytes: free_bytes(), source },
+        Some(Errno::NOSPC | Errno::DQUOT) => Error::Full { doing, location, free_bytes: free_bytes(), source },
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP) => Error::Denied { doing, location, source },
         Some(Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::NAMETOOLONG) => {
             Error::Invalid { location, reason: format!("cannot {doing}: {error}") }
@@ -77,7 +77,6 @@ pub(crate) fn store_error(verb: &str, key: &Key, location: &Location, error: &ob
         ("NoSuchKey" | "BlobNotFound", ..) => Error::NotFound { key: key.to_string(), location },
         ("NotImplemented", ..) | (_, Some(501), _) => Error::Unsupported { doing, location, source },
         (_, Some(507), _) => Error::Full { doing, location, free_bytes: None, source },
-        (_, _, Some(Transport::Untrusted)) => Error::Untrusted { doing, location, source },
         (_, _, Some(Transport::Timeout)) => Error::Timeout { doing, location, source },
         (_, _, Some(Transport::Broken)) => Error::Unreachable { doing, location, source },
         _ => match error {
@@ -105,25 +104,7 @@ pub(crate) struct Facts {
 enum Transport {
     Timeout,
     Broken,
-    Untrusted,
 }
-
-/// The server's certificate is not to be trusted, for this reason.
-#[derive(Debug, thiserror::Error)]
-#[error("its certificate is not trusted: {0}")]
-pub(crate) struct Untrusted(pub(crate) String);
-
-/// What a request may be refused with although the same one, with fresh keys, another signature and its bytes undamaged, may not.
-const WORTH_ANOTHER: [&str; 8] = [
-    "BadDigest",
-    "ExpiredToken",
-    "IncompleteBody",
-    "RequestExpired",
-    "RequestTimeout",
-    "TokenRefreshRequired",
-    "XAmzContentChecksumMismatch",
-    "XAmzContentSHA256Mismatch",
-];
 
 impl Facts {
     pub(crate) fn of(error: &object_store::Error) -> Self {
@@ -149,25 +130,14 @@ impl Facts {
 
     /// Whether trying again may help: the network failed, or the store asks for patience.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self.transport, Some(Transport::Timeout | Transport::Broken)) || self.cause.is_passing()
-    }
-
-    /// Whether trying again, once, with a new request may help.
-    pub(crate) fn is_worth_another(&self) -> bool {
-        WORTH_ANOTHER.contains(&self.code())
+        self.transport.is_some() || self.cause.is_passing()
     }
 }
 
 fn transport(error: &(dyn StdError + 'static)) -> Option<Transport> {
     #[cfg(feature = "cloud")]
-    if let Some(error) = error.downcast_ref::<object_store::client::HttpError>()
-        && error.source().is_some_and(<dyn StdError>::is::<Untrusted>)
-    {
-        return Some(Transport::Untrusted);
-    }
-    #[cfg(feature = "cloud")]
     if let Some(error) = error.downcast_ref::<object_store::client::HttpError>() {
-        // Else no connection, a broken one, a body cut short: the text tells.
+        // Else no connection, a broken one, a certificate that is not trusted, a body cut short: the text tells.
         let timeout = error.kind() == object_store::client::HttpErrorKind::Timeout;
         return Some(if timeout { Transport::Timeout } else { Transport::Broken });
     }

@@ -37,7 +37,7 @@ pub(crate) async fn open(inner: Arc<Inner>, key: Key, range: Option<Range<u64>>)
     let (first, meta) = match fetch(&inner, &key, &path, first, None).await {
         Ok(answer) => answer,
         // No store serves a range that begins at the end of an object, be it empty or not: is it that?
-        Err(error) if error.kind() == ErrorKind::Other && !error.is_retryable() => {
+        Err(error) if error.kind() == ErrorKind::Other => {
             let bytes = inner.head(&key).await?.bytes;
             return if start >= bytes { nothing(&inner, &key, range).await } else { Err(error) };
         }
@@ -118,7 +118,6 @@ async fn fetch(
     let mut got = BytesMut::new();
     let mut pause = Duration::from_millis(100);
     let mut waiting_since = Instant::now();
-    let mut refused = false;
     loop {
         let had = got.len();
         let error = match fetch_some(inner, path, &range, &mut got, &mut seen).await {
@@ -133,11 +132,6 @@ async fn fetch(
         }
         let out_of_patience = seen.is_none() || waiting_since.elapsed() + pause > inner.transfer.patience;
         let give_up = match &error {
-            // With a new signature, and new keys if there are, it may not be refused.
-            Broken::Store(error) if !refused && Facts::of(error).is_worth_another() => {
-                refused = true;
-                false
-            }
             Broken::Store(error) => out_of_patience || !Facts::of(error).is_passing(),
             Broken::Short => out_of_patience,
             Broken::Replaced => true,

@@ -37,16 +37,6 @@ pub enum Error {
         /// What the store said.
         source: Box<Cause>,
     },
-    /// Whoever answered could not prove to be the store.
-    #[error("{location} is not trusted to {doing}")]
-    Untrusted {
-        /// What was tried, on which object.
-        doing: String,
-        /// Where.
-        location: Location,
-        /// What is wrong with its certificate.
-        source: Box<Cause>,
-    },
     /// The store could not be reached, or broke the connection, again and again.
     #[error("{location} could not be reached to {doing}")]
     Unreachable {
@@ -183,8 +173,6 @@ pub enum ErrorKind {
     NoStore,
     /// Credentials or permissions are wrong.
     Denied,
-    /// The store's certificate is not trusted.
-    Untrusted,
     /// Network trouble, or the store is down.
     Unreachable,
     /// The store stopped answering.
@@ -223,7 +211,6 @@ impl Error {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::NoStore { .. } => ErrorKind::NoStore,
             Self::Denied { .. } => ErrorKind::Denied,
-            Self::Untrusted { .. } => ErrorKind::Untrusted,
             Self::Unreachable { .. } => ErrorKind::Unreachable,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Full { .. } => ErrorKind::Full,
@@ -255,7 +242,6 @@ impl Error {
         match self {
             Self::NoStore { source, .. }
             | Self::Denied { source, .. }
-            | Self::Untrusted { source, .. }
             | Self::Unreachable { source, .. }
             | Self::Timeout { source, .. }
             | Self::Full { source, .. }
@@ -275,8 +261,7 @@ impl Cause {
 
     /// Whether the store asks for patience: overload and server errors.
     pub(crate) fn is_passing(&self) -> bool {
-        // S3 gives RequestTimeout, which says that it waited too long for us, the status 400.
-        matches!(self.status, Some(408 | 429 | 500 | 502..=599)) || self.code.as_deref() == Some("RequestTimeout")
+        matches!(self.status, Some(408 | 429 | 500 | 502..=599))
     }
 }
 

@@ -1,6 +1,5 @@
 //! [`Storage`] over any store of the `object_store` crate.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use object_store::Error as Theirs;
 use object_store::path::Path;
 use object_store::{
@@ -45,7 +44,7 @@ pub(crate) struct Inner {
     pub(crate) prefix: Path,
     pub(crate) transfer: Transfer,
     pub(crate) conditional: Arc<AtomicU8>,
-    pub(crate) requests: Option<Arc<dyn BucketRequests>>,
+    pub(crate) uploads: Option<Arc<dyn UnfinishedUploads>>,
 }
 
 /// One store, reached with more or less patience.
@@ -72,14 +71,11 @@ pub struct Transfer {
     pub patience: Duration,
 }
 
-/// What `object_store` does not offer, or not well enough: listings, uploads that were begun and never finished, settings,
-/// versions, archive tiers.
+/// What `object_store` does not offer: uploads that were begun and never finished, settings, versions, archive tiers.
 #[async_trait]
-pub(crate) trait BucketRequests: Send + Sync {
-    /// A page of the objects below `prefix`: the first one, or the one of this token.
-    async fn page(&self, prefix: &Path, token: Option<&str>) -> object_store::Result<Page>;
-    /// Unfinished uploads below `prefix`, with full keys.
-    async fn unfinished(&self, prefix: &Path) -> object_store::Result<Vec<Unfinished>>;
+pub(crate) trait UnfinishedUploads: Send + Sync {
+    /// Those below `prefix`, with full keys.
+    async fn list(&self, prefix: &Path) -> object_store::Result<Vec<Unfinished>>;
     /// Asks for an object to be brought out of its archive tier for so many days.
     async fn thaw(&self, path: &Path, tier: ThawTier, days: u32) -> object_store::Result<()>;
     /// Removes one.
@@ -90,24 +86,6 @@ pub(crate) trait BucketRequests: Send + Sync {
     async fn versions(&self, path: &Path) -> object_store::Result<Vec<String>>;
     /// Removes one for good.
     async fn delete_version(&self, path: &Path, version: &str) -> object_store::Result<()>;
-}
-
-/// A page of a listing.
-#[derive(Debug)]
-pub(crate) struct Page {
-    pub(crate) objects: Vec<Listed>,
-    /// The token of the next one.
-    pub(crate) next: Option<String>,
-}
-
-/// An object of a listing.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
-    /// From the bucket's beginning on, and whatever somebody called it.
-    pub(crate) key: String,
-    pub(crate) bytes: u64,
-    pub(crate) modified_ms: i64,
-    pub(crate) e_tag: Option<String>,
 }
 
 impl Default for Transfer {
@@ -137,14 +115,14 @@ impl ObjectStorage {
     pub(crate) fn assemble(clients: Clients, prefix: &Key, location: Location, transfer: Transfer) -> Self {
         let prefix = parse(prefix);
         let conditional = Arc::new(AtomicU8::new(Support::Unknown as u8));
-        let inner = Inner { clients, location, prefix, transfer, conditional, requests: None };
+        let inner = Inner { clients, location, prefix, transfer, conditional, uploads: None };
         Self { inner: Arc::new(inner) }
     }
 
     #[cfg(feature = "aws")]
-    pub(crate) fn with_requests(mut self, requests: Arc<dyn BucketRequests>) -> Self {
+    pub(crate) fn with_unfinished(mut self, uploads: Arc<dyn UnfinishedUploads>) -> Self {
         let inner = Arc::get_mut(&mut self.inner).expect("only called while it is assembled");
-        inner.requests = Some(requests);
+        inner.uploads = Some(uploads);
         self
     }
 
@@ -173,7 +151,7 @@ impl ObjectStorage {
             prefix: parse(&joined),
             transfer: self.inner.transfer.clone(),
             conditional: Arc::clone(&self.inner.conditional),
-            requests: self.inner.requests.clone(),
+            uploads: self.inner.uploads.clone(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -192,53 +170,6 @@ impl ObjectStorage {
         let stored = inner.clients.quick.put(&inner.path(key)?, bytes.into()).await;
         stored.map_err(|error| inner.error("create", key, &error))?;
         Ok(Created::Created)
-    }
-
-    /// Relies on the store to look at the condition, unless it is known not to.
-    async fn create_conditionally(&self, key: &Key, bytes: Bytes) -> Result<Created> {
-        if self.inner.support() == Support::No {
-            return self.create_unless_seen(key, bytes).await;
-        }
-        let path = self.inner.path(key)?;
-        let mut answer_lost = false;
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            let Err(error) = self.inner.clients.once.put_opts(&path, bytes.clone().into(), options).await else {
-                return Ok(Created::Created);
-            };
-            let facts = Facts::of(&error);
-            let ours = || self.inner.error("create", key, &error);
-            match &error {
-                Theirs::AlreadyExists { .. } | Theirs::Precondition { .. } | Theirs::NotModified { .. } => {
-                    if matches!(&error, Theirs::Precondition { .. }) {
-                        self.inner.learn(Support::Yes);
-                    }
-                    let found = if answer_lost { self.holds(key, &bytes).await } else { self.exists(key).await };
-                    match (found, answer_lost) {
-                        (Ok(true), true) => return Ok(Created::Created),
-                        (Ok(true), false) | (Ok(false), true) => return Ok(Created::Exists),
-                        // 409: another creation or a deletion is under way; soon we shall know.
-                        (Ok(false), false) | (Err(Error::NotFound { .. }), _) if attempt < CREATE_ATTEMPTS => {}
-                        (Ok(false), false) | (Err(Error::NotFound { .. }), _) => return Err(ours()),
-                        (Err(error), _) => return Err(error),
-                    }
-                }
-                _ if ours().kind() == ErrorKind::Unsupported => {
-                    tracing::warn!(location = %self.inner.location, "conditional writes are not supported; looking before writing instead");
-                    self.inner.learn(Support::No);
-                    return self.create_unless_seen(key, bytes).await;
-                }
-                _ if facts.is_passing() && attempt < CREATE_ATTEMPTS => {
-                    // Whoever asks for patience has done nothing.
-                    answer_lost |= facts.cause.status != Some(429) && facts.code() != "SlowDown";
-                }
-                _ if facts.is_worth_another() && attempt == 1 => {}
-                _ => return Err(ours()),
-            }
-            tokio::time::sleep(CREATE_PAUSE * 2u32.pow(attempt - 1)).await;
-        }
     }
 
     async fn begin_parts(&self, key: &Key, options: &WriteOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -272,11 +203,42 @@ impl Storage for ObjectStorage {
     }
 
     async fn create(&self, key: &Key, bytes: Bytes) -> Result<Created> {
-        // Until it is known that conditions are looked at, they are not relied upon: one that is passed over would cost what is there.
-        if self.inner.support() == Support::Unknown && self.exists(key).await? {
-            return Ok(Created::Exists);
+        if self.inner.support() == Support::No {
+            return self.create_unless_seen(key, bytes).await;
         }
-        self.create_conditionally(key, bytes).await
+        let path = self.inner.path(key)?;
+        let mut answer_lost = false;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            let Err(error) = self.inner.clients.once.put_opts(&path, bytes.clone().into(), options).await else {
+                return Ok(Created::Created);
+            };
+            let facts = Facts::of(&error);
+            let ours = || self.inner.error("create", key, &error);
+            match &error {
+                Theirs::AlreadyExists { .. } | Theirs::Precondition { .. } | Theirs::NotModified { .. } => {
+                    let found = if answer_lost { self.holds(key, &bytes).await } else { self.exists(key).await };
+                    match (found, answer_lost) {
+                        (Ok(true), true) => return Ok(Created::Created),
+                        (Ok(true), false) | (Ok(false), true) => return Ok(Created::Exists),
+                        // 409: another creation or a deletion is under way; soon we shall know.
+                        (Ok(false), false) | (Err(Error::NotFound { .. }), _) if attempt < CREATE_ATTEMPTS => {}
+                        (Ok(false), false) | (Err(Error::NotFound { .. }), _) => return Err(ours()),
+                        (Err(error), _) => return Err(error),
+                    }
+                }
+                _ if ours().kind() == ErrorKind::Unsupported => {
+                    tracing::warn!(location = %self.inner.location, "conditional writes are not supported; looking before writing instead");
+                    self.inner.learn(Support::No);
+                    return self.create_unless_seen(key, bytes).await;
+                }
+                _ if facts.is_passing() && attempt < CREATE_ATTEMPTS => answer_lost = true,
+                _ => return Err(ours()),
+            }
+            tokio::time::sleep(CREATE_PAUSE * 2u32.pow(attempt - 1)).await;
+        }
     }
 
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<ByteStream> {
@@ -294,14 +256,11 @@ impl Storage for ObjectStorage {
             Ok(path) => path,
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
-        if inner.requests.is_some() {
-            return pages(inner, wanted, path).boxed();
-        }
         let found = inner.clients.quick.list(Some(&path));
         found
             .filter_map(move |found| {
                 let answer = match found {
-                    Ok(meta) => inner.relative(meta.location.as_ref()).map(|key| Ok(info(key, meta))),
+                    Ok(meta) => inner.relative(&meta.location).map(|key| Ok(info(key, meta))),
                     Err(error) => Some(Err(inner.error("list", &wanted, &error))),
                 };
                 std::future::ready(answer)
@@ -326,27 +285,26 @@ impl Storage for ObjectStorage {
 
     async fn probe_conditional_writes(&self, scratch: &Key) -> Result<Support> {
         let probe = scratch.join(&format!("probe-{:016x}", rand::random::<u64>()))?;
-        self.create_conditionally(&probe, Bytes::from_static(b"first")).await?;
+        self.create(&probe, Bytes::from_static(b"first")).await?;
         let second = match self.inner.support() {
             Support::No => Ok(Support::No),
-            _ => self.create_conditionally(&probe, Bytes::from_static(b"second")).await.map(|created| match created {
+            _ => self.create(&probe, Bytes::from_static(b"second")).await.map(|created| match created {
                 Created::Exists => Support::Yes,
                 // Taken without a word, and written over.
                 Created::Created => Support::No,
             }),
         };
-        if let Ok(support) = second {
-            self.inner.learn(support);
-        }
         self.delete(&probe).await?;
-        second
+        let support = second?;
+        self.inner.learn(support);
+        Ok(support)
     }
 
     async fn unfinished(&self, begun_before_ms: i64) -> Result<Option<Vec<Unfinished>>> {
         let inner = &self.inner;
-        let Some(requests) = &inner.requests else { return Ok(None) };
-        let found = match requests
-            .unfinished(&inner.prefix)
+        let Some(uploads) = &inner.uploads else { return Ok(None) };
+        let found = match uploads
+            .list(&inner.prefix)
             .await
             .map_err(|error| inner.error("list unfinished uploads", &Key::root(), &error))
         {
@@ -355,7 +313,7 @@ impl Storage for ObjectStorage {
             Err(error) => return Err(error),
         };
         let ours = found.into_iter().filter(|upload| upload.begun_ms < begun_before_ms).filter_map(|upload| {
-            let key = inner.relative(upload.key.as_str())?;
+            let key = inner.relative(&parse(&upload.key))?;
             Some(Unfinished { key, ..upload })
         });
         Ok(Some(ours.collect()))
@@ -372,7 +330,7 @@ impl Storage for ObjectStorage {
 
     async fn thaw(&self, key: &Key, tier: ThawTier, days: u32) -> Result<()> {
         let inner = &self.inner;
-        let Some(requests) = &inner.requests else {
+        let Some(requests) = &inner.uploads else {
             let reason = format!("{key} cannot be brought out of an archive tier here");
             return Err(Error::Invalid { location: inner.location.clone(), reason });
         };
@@ -385,11 +343,11 @@ impl Storage for ObjectStorage {
 
     async fn discard(&self, unfinished: &Unfinished) -> Result<()> {
         let inner = &self.inner;
-        let Some(requests) = &inner.requests else {
+        let Some(uploads) = &inner.uploads else {
             let reason = format!("the upload of {} cannot be discarded here", unfinished.key);
             return Err(Error::Invalid { location: inner.location.clone(), reason });
         };
-        match requests.abort(&inner.path(&unfinished.key)?, &unfinished.upload).await {
+        match uploads.abort(&inner.path(&unfinished.key)?, &unfinished.upload).await {
             Ok(()) => Ok(()),
             Err(error) if Facts::of(&error).code() == "NoSuchUpload" => Ok(()),
             Err(error) => Err(inner.error("discard the upload of", &unfinished.key, &error)),
@@ -419,23 +377,23 @@ impl Storage for ObjectStorage {
 
     async fn bucket_facts(&self) -> Option<BucketFacts> {
         let inner = &self.inner;
-        let requests = inner.requests.as_ref()?.as_ref();
+        let uploads = inner.uploads.as_ref()?.as_ref();
         Some(BucketFacts {
-            versioned: inner.setting(requests, "versioning", bucket::versioned).await,
-            lifecycle: inner.setting(requests, "lifecycle", bucket::lifecycle).await,
-            object_lock: inner.setting(requests, "object-lock", bucket::object_lock).await,
-            encryption: inner.setting(requests, "encryption", bucket::encryption).await,
+            versioned: inner.setting(uploads, "versioning", bucket::versioned).await,
+            lifecycle: inner.setting(uploads, "lifecycle", bucket::lifecycle).await,
+            object_lock: inner.setting(uploads, "object-lock", bucket::object_lock).await,
+            encryption: inner.setting(uploads, "encryption", bucket::encryption).await,
         })
     }
 
     async fn forget_versions(&self, key: &Key) -> Result<u64> {
         let inner = &self.inner;
-        let Some(requests) = &inner.requests else { return Ok(0) };
+        let Some(uploads) = &inner.uploads else { return Ok(0) };
         let path = inner.path(key)?;
         let failed = |error| inner.error("remove the versions of", key, &error);
-        let versions = requests.versions(&path).await.map_err(failed)?;
+        let versions = uploads.versions(&path).await.map_err(failed)?;
         for version in &versions {
-            requests.delete_version(&path, version).await.map_err(failed)?;
+            uploads.delete_version(&path, version).await.map_err(failed)?;
         }
         Ok(versions.len() as u64)
     }
@@ -466,8 +424,13 @@ fn readiness(storage_class: Option<&str>, thaw: &Thaw) -> Readiness {
 
 impl Inner {
     /// One of the bucket's settings, read by `parse`; a bucket that has none of the kind is read as an empty answer.
-    async fn setting<T>(&self, requests: &dyn BucketRequests, name: &str, parse: impl FnOnce(&str) -> T) -> Result<T> {
-        match requests.setting(name).await {
+    async fn setting<T>(
+        &self,
+        uploads: &dyn UnfinishedUploads,
+        name: &str,
+        parse: impl FnOnce(&str) -> T,
+    ) -> Result<T> {
+        match uploads.setting(name).await {
             Ok(answer) => Ok(parse(&answer)),
             Err(error) => match self.error(&format!("tell its {name} setting"), &Key::root(), &error) {
                 Error::NotFound { .. } => Ok(parse("")),
@@ -497,10 +460,10 @@ impl Inner {
     }
 
     /// The key of what lies at `path`; `None` if it is not below the prefix, or no key.
-    fn relative(&self, path: &str) -> Option<Key> {
+    fn relative(&self, path: &Path) -> Option<Key> {
         let rest = match self.prefix.as_ref() {
-            "" => path,
-            prefix => path.strip_prefix(prefix)?.strip_prefix('/')?,
+            "" => path.as_ref(),
+            prefix => path.as_ref().strip_prefix(prefix)?.strip_prefix('/')?,
         };
         let key = Key::new(rest).ok();
         if key.is_none() {
@@ -509,20 +472,9 @@ impl Inner {
         key
     }
 
-    /// What a listing says of one of our objects; `None` for somebody else's.
-    fn listed(&self, listed: Listed) -> Option<ObjectInfo> {
-        let Listed { key, bytes, modified_ms, e_tag } = listed;
-        Some(ObjectInfo { key: self.relative(&key)?, bytes, modified_ms, e_tag, storage_class: None })
-    }
-
     pub(crate) async fn head(&self, key: &Key) -> Result<ObjectInfo> {
-        self.head_by(&self.clients.quick, key).await
-    }
-
-    /// The same with as much patience as that client has.
-    pub(crate) async fn head_by(&self, client: &Arc<dyn ObjectStore>, key: &Key) -> Result<ObjectInfo> {
         let options = object_store::GetOptions { head: true, ..Default::default() };
-        match client.get_opts(&self.path(key)?, options).await {
+        match self.clients.quick.get_opts(&self.path(key)?, options).await {
             Ok(found) => {
                 let storage_class = found.extensions.get::<StorageClass>().map(|class| class.0.clone());
                 Ok(ObjectInfo { storage_class, ..info(key.clone(), found.meta) })
@@ -542,41 +494,6 @@ impl Inner {
     pub(crate) fn learn(&self, support: Support) {
         self.conditional.store(support as u8, Ordering::Relaxed);
     }
-}
-
-/// A listing, page by page.
-fn pages(inner: Arc<Inner>, wanted: Key, prefix: Path) -> impl Stream<Item = Result<ObjectInfo>> + Send {
-    /// Where it stands, and which tokens there have been.
-    #[derive(Default)]
-    struct Progress {
-        token: Option<String>,
-        ended: bool,
-        seen: HashSet<String>,
-    }
-    let pages = stream::try_unfold(Progress::default(), move |mut progress| {
-        let (inner, wanted, prefix) = (Arc::clone(&inner), wanted.clone(), prefix.clone());
-        async move {
-            if progress.ended {
-                return Ok(None);
-            }
-            let requests = inner.requests.as_ref().expect("it was looked at before");
-            let page = requests.page(&prefix, progress.token.as_deref()).await;
-            let page = page.map_err(|error| inner.error("list", &wanted, &error))?;
-            if page.next.as_ref().is_some_and(|next| !progress.seen.insert(next.clone())) {
-                return Err(Error::Failed {
-                    doing: format!("list {wanted}").trim_end().to_owned(),
-                    location: inner.location.clone(),
-                    source: Box::new(crate::Cause::new("its listing goes round in circles")),
-                });
-            }
-            progress.ended = page.next.is_none();
-            progress.token = page.next;
-            let infos: Vec<Result<ObjectInfo>> =
-                page.objects.into_iter().filter_map(|listed| inner.listed(listed)).map(Ok).collect();
-            Ok(Some((stream::iter(infos), progress)))
-        }
-    });
-    pages.try_flatten()
 }
 
 /// The storage class an answer told of; rides in the answer's extensions.

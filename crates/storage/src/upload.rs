@@ -13,7 +13,6 @@ use object_store::{
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use crate::classify::Facts;
 use crate::multipart::PartPlan;
 use crate::object::Inner;
 use crate::{Error, Key, ObjectInfo, ObjectWriter, Result, WriteOptions};
@@ -125,12 +124,12 @@ impl Upload {
         let stored = if self.multipart.is_none() {
             let payload = std::mem::take(&mut self.part).freeze();
             let options = PutOptions { attributes: self.attributes.clone(), ..PutOptions::default() };
-            let put = || self.inner.clients.patient.put_opts(&self.path, payload.clone(), options.clone());
-            let stored = match put().await {
-                Err(error) if Facts::of(&error).is_worth_another() => put().await,
-                stored => stored,
-            };
-            stored.map_err(|error| self.error(&error))?
+            self.inner
+                .clients
+                .patient
+                .put_opts(&self.path, payload, options)
+                .await
+                .map_err(|error| self.error(&error))?
         } else {
             self.hand_over().await?;
             while !self.in_flight.is_empty() {
@@ -138,8 +137,7 @@ impl Upload {
             }
             self.join().await?
         };
-        // All was for nothing if this fails.
-        let info = self.inner.head_by(&self.inner.clients.patient, &self.key).await?;
+        let info = self.inner.head(&self.key).await?;
         if info.bytes != self.written_bytes {
             return Err(Error::Mismatch {
                 key: self.key.to_string(),
@@ -163,7 +161,7 @@ impl Upload {
         };
         // The answer to a completion gets lost at times; asked again, some stores know nothing of the upload any more.
         let made_of_parts = format!("-{}", self.parts);
-        match self.inner.head_by(&self.inner.clients.patient, &self.key).await {
+        match self.inner.head(&self.key).await {
             Ok(found)
                 if found.bytes == self.written_bytes
                     && found.e_tag.as_deref().is_some_and(|tag| tag.trim_matches('"').ends_with(&made_of_parts)) =>
@@ -180,7 +178,7 @@ impl Upload {
             // There is no object yet that could be missing: the upload is, or what it belongs to.
             Error::NotFound { .. } => {
                 let (doing, location) = (format!("write {}", self.key), self.inner.location.clone());
-                Error::Failed { doing, location, source: Box::new(Facts::of(error).cause) }
+                Error::Failed { doing, location, source: Box::new(crate::classify::Facts::of(error).cause) }
             }
             error => error,
         }
@@ -244,7 +242,7 @@ impl Drop for Upload {
         let (location, key) = (self.inner.location.clone(), self.key.clone());
         self.runtime.spawn(async move {
             if let Err(error) = give_up(upload, in_flight).await {
-                let cause = Facts::of(&error).cause;
+                let cause = crate::classify::Facts::of(&error).cause;
                 tracing::warn!(%location, %key, %cause, "the parts of an unfinished upload stay behind");
             }
         });

@@ -40,24 +40,6 @@ pub enum Fault {
     Warns(String),
     /// It does all that it should and ends with this status.
     EndsWith(u8),
-    /// It is killed by SIGKILL while it works, after this many milliseconds or when it is done.
-    KilledMeanwhile {
-        /// How long it works at most.
-        milliseconds: u32,
-    },
-    /// It does nothing at all, and its status is 0.
-    Idles,
-    /// It says this many lines on stderr before it does all that it should.
-    Floods {
-        /// Lines of some hundred bytes.
-        lines: u32,
-    },
-    /// It may not be run.
-    NotExecutable,
-    /// It is no program.
-    NoProgram,
-    /// It says that it is of this version: `pg_dump (PostgreSQL) 12.22`.
-    Version(String),
 }
 
 /// A directory of client tools like [`client_tools`], one of which has a fault.
@@ -67,7 +49,7 @@ pub struct FaultyTools {
 }
 
 impl FaultyTools {
-    /// Tools of this major, with the fault in `tool` (`pg_dump`). Asked for version or help, it is well, if it can be run at all.
+    /// Tools of this major, with the fault in `tool` (`pg_dump`). Asked for version or help, it is well.
     pub fn new(major: u16, tool: &str, fault: &Fault) -> Self {
         let directory = tempfile::Builder::new().prefix("pgkeep-tools-").tempdir().expect("a temporary directory");
         let real = client_tools(major);
@@ -76,18 +58,7 @@ impl FaultyTools {
                 wrap(&directory.path().join(entry.file_name()), &format!("exec '{}' \"$@\"", entry.path().display()));
             }
         }
-        let program = directory.path().join(tool);
-        match fault {
-            Fault::NoProgram => {
-                fs::write(&program, "this is no program\n").expect("a file can be written");
-                fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a file can be made to run");
-            }
-            Fault::NotExecutable => {
-                wrap(&program, "exit 1");
-                fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).expect("a file can be kept from it");
-            }
-            _ => wrap(&program, &script(&real.join(tool), fault)),
-        }
+        wrap(&directory.path().join(tool), &script(&real.join(tool), fault));
         Self { directory }
     }
 
@@ -132,19 +103,6 @@ fn script(real: &Path, fault: &Fault) -> String {
         ),
         Fault::Warns(words) => format!("printf '%s\\n' '{}' >&2\nreal \"$@\"", words.replace('\'', "'\\''")),
         Fault::EndsWith(status) => format!("real \"$@\"; exit {status}"),
-        Fault::KilledMeanwhile { milliseconds } => format!(
-            "real \"$@\" & child=$!\n\
-             sleep $(printf '%d.%03d' $(({milliseconds} / 1000)) $(({milliseconds} % 1000)))\n\
-             kill -KILL $child 2>/dev/null; wait $child 2>/dev/null; kill -KILL $$"
-        ),
-        Fault::Idles => "exit 0".to_owned(),
-        Fault::Floods { lines } => format!(
-            "yes 'pg_dump: warning: the river has left its bed, and nobody knows when it will be back; stay where you are, and dry' | head -n {lines} >&2\nreal \"$@\""
-        ),
-        Fault::Version(version) => {
-            return format!("case \" $* \" in *' --version '*) echo '{version}'; exit 0 ;; esac\nexec '{real}' \"$@\"");
-        }
-        Fault::NotExecutable | Fault::NoProgram => String::new(),
     };
     format!(
         "here=${{0%/*}}\n\

@@ -11,9 +11,7 @@
 //!   and [`FaultyTools`] makes a `pg_dump` that dies, dawdles or warns.
 //! - [`SchedulerHost`] is a host of its own with PostgreSQL, cron daemons and pgkeep's programs.
 //! - [`Aws`] is CloudWatch and SNS, [`MailServer`] a mail server, [`Receiver`] takes webhooks and pings: all on loopback.
-//! - [`hold_against_document`] keeps a table of docs/RELIABILITY.md and what a suite found the same.
-//! - [`FaultyStorage`] lets the n-th call of an operation meet [`Trouble`], [`TimedStorage`] has a clock of its own; [`CountingRelay`] counts the bytes between client and server,
-//!   [`EncryptingRelay`] puts TLS between them.
+//! - [`FaultyStorage`] fails the n-th call of an operation; [`CountingRelay`] counts the bytes between client and server.
 //!
 //! Everything panics with a message where it cannot do what it says: a test that cannot run must fail.
 //! Calls block and may be made from tests with and without a runtime.
@@ -25,8 +23,6 @@ mod ceph;
 mod container;
 mod counting_relay;
 mod database;
-mod document;
-mod encrypting_relay;
 mod faulty_storage;
 mod faulty_tools;
 mod moto;
@@ -37,15 +33,11 @@ mod programs;
 pub mod saas;
 mod scheduler;
 mod services;
-mod timed_storage;
-mod trouble;
 
 pub use ceph::Ceph;
 pub use counting_relay::CountingRelay;
 pub use database::ScratchDatabase;
-pub use document::hold_against_document;
-pub use encrypting_relay::{EncryptingRelay, tls_fixture};
-pub use faulty_storage::FaultyStorage;
+pub use faulty_storage::{FaultyStorage, Operation};
 pub use faulty_tools::{Fault, FaultyTools};
 pub use moto::Moto;
 pub use oracle::{LargeObjects, TableContents, contents, dump_text, dump_text_sorted, large_objects, schema_text};
@@ -53,8 +45,6 @@ pub use postgres::{MAJORS, PostgresOptions, PostgresServer};
 pub use programs::{client_tools, client_tools_path, program, python_program};
 pub use scheduler::{CronDaemon, SchedulerHost};
 pub use services::{Aws, MailServer, Receiver, Request};
-pub use timed_storage::TimedStorage;
-pub use trouble::{Operation, StoreFault, Trouble};
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};

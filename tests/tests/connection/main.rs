@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "what a test relies on and does not get fails it")]
 
 mod authentication;
-mod binary;
 mod copying;
 mod encryption;
 mod hosts;

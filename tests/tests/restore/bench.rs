@@ -141,7 +141,7 @@ impl Bench {
     pub(crate) async fn restore(&self, url: &str, request: &RestoreRequest) -> pgkeep_restore::Result<RestoreReport> {
         let restorer = self.restorer(url);
         let plan = restorer.plan(request).await?;
-        Box::pin(restorer.execute(&plan, None)).await
+        restorer.execute(&plan, None).await
     }
 }
 

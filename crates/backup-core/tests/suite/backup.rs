@@ -11,10 +11,17 @@ use pgkeep_metrics::Event;
 use pgkeep_storage::{Key, StorageExt};
 
 use crate::fake::{FakeDump, Flaw, Refuses, rows, sample};
-use crate::world::{World, bytes, decoded, keys, options, plain, table};
+use crate::world::{World, bytes, keys, options, plain, table};
 
 const ARCHIVE: &str = "daily_20251017_030001.dump.zst";
 const GLOBALS: &str = "daily_20251017_030001.globals.sql.zst";
+
+fn decoded(extension: &str, stored: &[u8]) -> Vec<u8> {
+    let codec = pgkeep_compress::codec_for_extension(extension).unwrap();
+    let mut plain = Vec::new();
+    codec.reader(Box::new(stored)).unwrap().read_to_end(&mut plain).unwrap();
+    plain
+}
 
 fn tally(key: &FingerprintKey, rows: &[Vec<u8>]) -> Tally {
     let mut hasher = RowHasher::new(*key);

@@ -42,10 +42,6 @@ pub(crate) struct FakeDump {
     pub(crate) flaw: Flaw,
     pub(crate) globals: Option<Bytes>,
     pub(crate) warnings: Vec<String>,
-    /// The server's time.
-    pub(crate) at: DateTime<Utc>,
-    /// The server's system identifier.
-    pub(crate) cluster: u32,
     /// Bytes of blocks that somebody still holds, and the most there ever were.
     pub(crate) held: Arc<Held>,
     /// Dumps that were started and have not ended.
@@ -107,19 +103,6 @@ pub(crate) fn sample() -> SyntheticArchive {
     archive
 }
 
-/// An archive of a few kilobytes: two tables, a large object, a sequence.
-pub(crate) fn small() -> SyntheticArchive {
-    let mut archive = SyntheticArchive::new(16, InnerCompression::None);
-    let mut sequence = synthetic_entry(2, "SEQUENCE SET", "orders_id_seq");
-    sequence.definition = "SELECT pg_catalog.setval('public.orders_id_seq', 42, true);\n".into();
-    archive.entry(synthetic_entry(3, "TABLE", "orders"));
-    table(&mut archive, 10, "orders", &rows(0, 40, 40));
-    archive.large_objects(14, &[(7, &b"seven"[..])]);
-    table(&mut archive, 15, "last", &rows(0, 5, 30));
-    archive.entry(sequence);
-    archive
-}
-
 pub(crate) fn table(archive: &mut SyntheticArchive, dump_id: i32, name: &str, rows: &[Vec<u8>]) {
     let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
     archive.table(dump_id, name, "id, text", &rows);
@@ -134,22 +117,8 @@ impl FakeDump {
             flaw: Flaw::None,
             globals: Some(Bytes::from(format!("{facts}CREATE ROLE app;\n"))),
             warnings: Vec::new(),
-            at: time(),
-            cluster: 7,
             held: Arc::default(),
             running: Arc::default(),
-        }
-    }
-
-    /// An engine with the same archive.
-    pub(crate) fn another(&self) -> Self {
-        Self {
-            archive: self.archive.clone(),
-            globals: self.globals.clone(),
-            warnings: self.warnings.clone(),
-            held: Arc::default(),
-            running: Arc::default(),
-            ..*self
         }
     }
 
@@ -217,17 +186,14 @@ impl Dump for FakeDump {
     }
 
     async fn facts(&self) -> Result<ServerFacts> {
-        let facts = facts();
-        let system_identifier = Some(self.cluster.to_string());
-        let identity = SourceIdentity { system_identifier, ..facts.identity };
-        Ok(ServerFacts { server_time: self.at, identity, ..facts })
+        Ok(facts())
     }
 
     async fn start(&self, cancel: CancellationToken) -> Result<DumpStream> {
         let (toc, blocks) = self.blocks();
         let (segment_sender, segments) = mpsc::channel(1);
         let (held, flaw, running) = (Arc::clone(&self.held), self.flaw, Arc::clone(&self.running));
-        let (warnings, at) = (self.warnings.clone(), self.at);
+        let warnings = self.warnings.clone();
         running.fetch_add(1, Ordering::SeqCst);
         let outcome = tokio::spawn(async move {
             let work = async {
@@ -256,8 +222,7 @@ impl Dump for FakeDump {
                 }
                 Ok(DumpOutcome {
                     pg_dump_version: "pg_dump (PostgreSQL) 17.11".into(),
-                    snapshot_time: at,
-                    snapshot: None,
+                    snapshot_time: time(),
                     warnings,
                 })
             };

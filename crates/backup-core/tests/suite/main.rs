@@ -3,12 +3,8 @@
 #![expect(clippy::case_sensitive_file_extension_comparisons, reason = "keys, not files")]
 
 mod backup;
-mod damage;
 mod encryption;
 mod fake;
-mod fault;
-mod hours;
-mod model;
 mod reading;
 mod thaw;
 mod world;

@@ -1,7 +1,6 @@
 //! A keeper over stores that can fail, and what its observer heard.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
@@ -31,13 +30,6 @@ pub(crate) struct Heard(pub(crate) Mutex<Vec<Event>>);
 impl Observer for Heard {
     fn notice(&self, event: &Event) {
         self.0.lock().unwrap().push(event.clone());
-    }
-}
-
-impl Heard {
-    /// Whether there was a warning.
-    pub(crate) fn warned(&self) -> bool {
-        self.0.lock().unwrap().iter().any(|event| matches!(event, Event::Warning { .. }))
     }
 }
 
@@ -112,12 +104,4 @@ pub(crate) fn plain(engine: &FakeDump) -> Vec<u8> {
 
 pub(crate) fn table<'m>(meta: &'m Meta, name: &str) -> &'m pgkeep_core::EntryMeta {
     meta.entries.iter().find(|entry| entry.name == name).unwrap()
-}
-
-/// What a stored archive decompresses to.
-pub(crate) fn decoded(extension: &str, stored: &[u8]) -> Vec<u8> {
-    let codec = pgkeep_compress::codec_for_extension(extension).unwrap();
-    let mut plain = Vec::new();
-    codec.reader(Box::new(stored)).unwrap().read_to_end(&mut plain).unwrap();
-    plain
 }

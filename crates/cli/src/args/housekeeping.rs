@@ -40,9 +40,6 @@ pub(crate) struct ShowArgs {
 }
 
 /// Verify stored backups and write a proof of it beside each copy.
-///
-/// With --against-source the database is read as well. It has usually gone on since, so that tables differ; but each row tells
-/// whether it was there when the backup was made, and one that was and is not in the backup is damage.
 #[derive(Debug, Default, Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(false).args(["backup", "all", "latest"]))]
 pub(crate) struct VerifyArgs {
@@ -57,12 +54,6 @@ pub(crate) struct VerifyArgs {
     pub(crate) latest: bool,
     #[command(flatten)]
     pub(crate) depth: DepthArgs,
-    /// Compare it with the database it was made of too: rows, large objects, sequences, schema
-    #[arg(long)]
-    pub(crate) against_source: bool,
-    /// Sessions that read the source at the same time [env: BACKUP_JOBS]
-    #[arg(short, long, value_name = "N", requires = "against_source")]
-    pub(crate) jobs: Option<String>,
     #[command(flatten)]
     pub(crate) keys: IdentityArgs,
     /// Every [[database]] of the config file, one after the other

@@ -53,7 +53,7 @@ pub(crate) struct RestoreArgs {
     /// Create the backup's roles that are missing here
     #[arg(long)]
     pub(crate) roles: bool,
-    /// Go on where the source broke its own rules, the proof finds differences, or the globals are damaged; they are reported
+    /// Go on where the source broke its own rules, or the proof finds differences; they are reported
     #[arg(long)]
     pub(crate) accept_differences: bool,
     /// Leave ownership out

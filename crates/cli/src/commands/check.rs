@@ -12,8 +12,6 @@ mod restore;
 mod shown;
 mod store;
 
-use std::time::Duration;
-
 use futures::future::BoxFuture;
 use serde_json::json;
 
@@ -23,9 +21,6 @@ use crate::failure::Result;
 use crate::settings::Settings;
 use crate::wire::BUCKET;
 use findings::Findings;
-
-/// How long a group of checks may take to tidy up once the run is told to end; what it asks may never answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What every check works with.
 #[derive(Debug, Clone, Copy)]
@@ -61,15 +56,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Done> {
     let scene = Scene { context, args, settings: &context.settings };
     let mut findings = Findings::default();
     for check in CHECKS {
-        let given_up = async {
-            context.cancel.cancelled().await;
-            tokio::time::sleep(PATIENCE).await;
-        };
-        tokio::select! {
-            biased;
-            () = check(scene, &mut findings) => {}
-            () = given_up => {}
-        }
+        check(scene, &mut findings).await;
         if context.cancel.is_cancelled() {
             break;
         }

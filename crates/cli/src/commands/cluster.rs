@@ -1,14 +1,13 @@
 //! A throw-away PostgreSQL server from the installed binaries: one folder, one socket, no network. For the demo and for drills.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::fs::OpenOptions;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use pgkeep_dump::{ConnectSettings, Connection, SessionSettings};
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncWriteExt;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -22,24 +21,6 @@ const PORT: u16 = 54_329;
 const USER: &str = "postgres";
 const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// In each folder; its maker holds a lock on it, which ends with the maker however that ends.
-const ALIVE: &str = "alive";
-/// A folder this young may be one whose maker has not locked it yet.
-const YOUNG: Duration = Duration::from_mins(1);
-/// Random characters at the end of a folder's name.
-const RANDOM: usize = 6;
-/// Runs the server until its own input ends, which it does with us, however we end: no copy of a database is to be served by
-/// what a killed drill left. A line of input lets the server go on.
-const GUARDED: &str = r#"exec 3<&0
-"$@" </dev/null 3<&- &
-server=$!
-{ read -r go_on <&3 || kill -INT "$server"; } &
-guard=$!
-exec 3<&-
-wait "$server"
-status=$?
-kill "$guard" 2>/dev/null
-exit "$status""#;
 
 /// What the server is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +35,8 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Cluster {
     // Before its folder: fields are dropped in this order.
-    /// The shell that guards it, and leads its process group.
     server: Child,
     folder: Option<tempfile::TempDir>,
-    /// Held until the folder is gone.
-    _alive: File,
     path: PathBuf,
     bin_dir: PathBuf,
 }
@@ -87,12 +65,8 @@ impl Cluster {
         let user = if surroundings.uid == 0 { Some(unprivileged()?) } else { None };
         let failed = |error: std::io::Error| Failure::io("make a folder for the server", &error);
         let parent = surroundings.variable("TMPDIR").unwrap_or("/tmp");
-        sweep(Path::new(parent), surroundings.uid, reporter);
-        let folder =
-            tempfile::Builder::new().prefix(purpose.prefix()).rand_bytes(RANDOM).tempdir_in(parent).map_err(failed)?;
+        let folder = tempfile::Builder::new().prefix(purpose.prefix()).tempdir_in(parent).map_err(failed)?;
         let path = folder.path().to_owned();
-        let alive = File::create_new(path.join(ALIVE)).map_err(failed)?;
-        alive.try_lock().map_err(|error| failed(error.into()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
         for name in ["data", "socket"] {
             let folder = path.join(name);
@@ -107,9 +81,9 @@ impl Cluster {
         let interrupted = |failure| {
             if cancel.is_cancelled() { Failure::new(Code::Interrupted, "interrupted") } else { failure }
         };
-        initialise(&bin_dir, &path, user, cancel).await.map_err(interrupted)?;
+        initialise(&bin_dir, &path, user).await.map_err(interrupted)?;
         let server = serve(purpose, &bin_dir, &path, user)?;
-        let mut cluster = Self { server, folder: Some(folder), _alive: alive, path, bin_dir };
+        let mut cluster = Self { server, folder: Some(folder), path, bin_dir };
         if let Err(failure) = cluster.wait_until_ready(cancel).await {
             cluster.remove(reporter).await;
             return Err(failure);
@@ -160,12 +134,12 @@ impl Cluster {
 
     /// Stops the server and removes its folder.
     pub(super) async fn remove(mut self, reporter: &Reporter) {
-        // Waiting ends its input, and its guard the server: sessions are ended, and what is removed next would not matter.
+        // SIGINT: sessions are ended, no data is lost; what is removed next would not matter.
+        if let Some(pid) = self.server.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process(pid, Signal::INT);
+        }
         if tokio::time::timeout(STOP_LIMIT, self.server.wait()).await.is_err() {
-            if let Some(group) = self.server.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            let _ = self.server.wait().await;
+            let _ = self.server.kill().await;
         }
         if let Some(Err(error)) = self.folder.take().map(tempfile::TempDir::close) {
             reporter.caution(format!("{} could not be removed: {error}", self.path.display()));
@@ -173,13 +147,8 @@ impl Cluster {
     }
 
     /// Leaves everything as it is.
-    pub(super) async fn leave(mut self) {
-        if let Some(mut guard) = self.server.stdin.take() {
-            let _ = guard.write_all(b"go on\n").await;
-        }
+    pub(super) fn leave(mut self) {
         if let Some(folder) = self.folder.take() {
-            // Nobody's any more: no later run sweeps it.
-            let _ = std::fs::remove_file(folder.path().join(ALIVE));
             let _ = folder.keep();
         }
         std::mem::forget(self.server);
@@ -210,30 +179,13 @@ fn command(program: PathBuf, folder: &Path, user: Option<User>) -> Command {
     command
 }
 
-async fn initialise(bin_dir: &Path, folder: &Path, user: Option<User>, cancel: &CancellationToken) -> Result<()> {
-    let program = bin_dir.join("initdb");
-    let child = command(program.clone(), folder, user)
+async fn initialise(bin_dir: &Path, folder: &Path, user: Option<User>) -> Result<()> {
+    let output = command(bin_dir.join("initdb"), folder, user)
         .args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=trust", "--username", USER, "--pgdata"])
         .arg(folder.join("data"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| missing(&format!("{} cannot be run: {error}", program.display())))?;
-    let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    let ended = tokio::select! {
-        output = tokio::time::timeout(START_LIMIT, child.wait_with_output()) => output
-            .unwrap_or_else(|_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it did not end within a minute"))),
-        () = cancel.cancelled() => Err(std::io::Error::other("interrupted")),
-    };
-    let output = ended.map_err(|error| {
-        // With whatever it has started; it is reaped as it was dropped.
-        if let Some(group) = group {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        Failure::io("run initdb", &error)
-    })?;
+        .output()
+        .await
+        .map_err(|error| Failure::io("run initdb", &error))?;
     if output.status.success() {
         return Ok(());
     }
@@ -247,8 +199,7 @@ fn serve(purpose: Purpose, bin_dir: &Path, folder: &Path, user: Option<User>) ->
     // It may hold rows.
     let log = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join("server.log"));
     let log = log.map_err(failed)?;
-    let mut command = command(PathBuf::from("/bin/sh"), folder, user);
-    command.args(["-c", GUARDED, "sh"]).arg(bin_dir.join("postgres"));
+    let mut command = command(bin_dir.join("postgres"), folder, user);
     command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder.join("socket"));
     let port = format!("port={PORT}");
     let careless: &[&str] = if purpose == Purpose::Demo { &["fsync=off", "full_page_writes=off"] } else { &[] };
@@ -257,35 +208,11 @@ fn serve(purpose: Purpose, bin_dir: &Path, folder: &Path, user: Option<User>) ->
     }
     // A group of its own: Ctrl-C is for us, we end the server.
     command
-        .stdin(Stdio::piped())
         .stdout(Stdio::from(log.try_clone().map_err(failed)?))
         .stderr(Stdio::from(log))
         .process_group(0)
         .kill_on_drop(true);
     command.spawn().map_err(failed)
-}
-
-/// Removes the folders of runs of this user that were killed. A server that still used one would find out and end.
-fn sweep(parent: &Path, uid: u32, reporter: &Reporter) {
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let ours = |purpose: Purpose| name.strip_prefix(purpose.prefix()).is_some_and(|rest| rest.len() == RANDOM);
-        let Ok(metadata) = entry.metadata() else { continue };
-        let young = metadata.modified().ok().and_then(|at| at.elapsed().ok()).is_none_or(|age| age < YOUNG);
-        if !metadata.is_dir()
-            || metadata.uid() != uid
-            || young
-            || ![Purpose::Demo, Purpose::Drill].map(ours).contains(&true)
-        {
-            continue;
-        }
-        let Ok(alive) = File::open(entry.path().join(ALIVE)) else { continue };
-        if alive.try_lock().is_ok() {
-            reporter
-                .detail(format!("{} is left over from a run that was killed: it is removed", entry.path().display()));
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 /// The user `postgres`, as PostgreSQL's packages make it.

@@ -45,7 +45,7 @@ pub(super) async fn run(
     };
     if args.keep {
         reporter.show(&how_to_go_on(&cluster));
-        cluster.leave().await;
+        cluster.leave();
     } else {
         cluster.remove(reporter).await;
     }

@@ -220,7 +220,7 @@ fn flags(command: &Command) -> Vec<FlagValue> {
         Command::Restore(args) => {
             vec![flag(&variable::JOBS, "--jobs", &args.jobs), wait(&args.wait), keys(&args.keys)]
         }
-        Command::Verify(args) => vec![flag(&variable::JOBS, "--jobs", &args.jobs), keys(&args.keys)],
+        Command::Verify(args) => vec![keys(&args.keys)],
         Command::Export(args) => vec![keys(&args.keys)],
         Command::Show(args) => vec![keys(&args.keys)],
         Command::Prune(args) => vec![wait(&args.wait)],

@@ -153,13 +153,6 @@ impl Context {
             Ok(entry) if entry.meta.backup_file == file || !storage.exists(&key).await? => {
                 Ok(Chosen { backup: Backup::Catalogued(entry.clone()), keeper })
             }
-            // What a meta says that can't be read would not be held against the archive.
-            Err(damaged) if catalog.unreadable.iter().any(|unreadable| unreadable.key == format!("{key}.meta")) => {
-                Err(Failure::from(damaged).hint(format!(
-                    "if no other copy is whole, the archive alone may be: copy it to another folder and restore it from there \
-                     by its path; nothing then says whether it is what was dumped ({file})"
-                )))
-            }
             Err(not_found) if !storage.exists(&key).await? => Err(not_found.into()),
             _ => Ok(Chosen { keeper, backup: Backup::Foreign(BackupSource::foreign(storage, key)) }),
         }

@@ -82,9 +82,7 @@ fn why(reason: &Reason) -> String {
         Reason::NewestPart => "the newest good backup of a part".to_owned(),
         Reason::NewestProven => "the newest proven backup".to_owned(),
         Reason::Future => "its time is in the future".to_owned(),
-        Reason::Clocks => "the clocks that dated it contradict each other".to_owned(),
         Reason::NoRule => "no rule for its class".to_owned(),
-        Reason::Doubtful => "one of its proofs can't be read".to_owned(),
         Reason::Expired => "older than its class is kept".to_owned(),
         Reason::Excess => "more than its class may have".to_owned(),
         #[expect(unreachable_patterns, reason = "reasons may grow")]

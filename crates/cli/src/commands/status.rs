@@ -7,11 +7,9 @@ mod screen;
 
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use pgkeep_core::{Objectives, Problem, ProblemKind, Severity, Status};
-use pgkeep_restore::{KeptDatabase, RecoveryAction, Restorer};
-use pgkeep_storage::Storage;
+use pgkeep_restore::{KeptDatabase, RecoveryAction};
 use serde::Serialize;
 use serde_json::json;
 
@@ -36,10 +34,8 @@ struct Server {
 pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Done> {
     let objectives = context.objectives()?;
     let keeper = context.keeper(Access::Read).await?;
-    // Where restores leave their notes.
-    let journal = keeper.destinations.first().map(|first| Arc::clone(&first.storage));
     let (status, (server, problems)) =
-        tokio::join!(keeper.status(&objectives, &context.settings.policy), server(context, journal));
+        tokio::join!(keeper.status(&objectives, &context.settings.policy), server(context));
     let mut status = status?;
     status.problems.extend(problems);
     status.problems.sort_by_key(|problem| problem.severity);
@@ -96,7 +92,7 @@ fn failure(status: &Status) -> Option<Failure> {
 }
 
 /// What only the server knows. That it is down says nothing about the backups.
-async fn server(context: &Context, journal: Option<Arc<dyn Storage>>) -> (Server, Vec<Problem>) {
+async fn server(context: &Context) -> (Server, Vec<Problem>) {
     let mut server = Server::default();
     let mut problems = Vec::new();
     if context.settings.layers.get(&variable::DATABASE_URL).is_none() {
@@ -106,7 +102,7 @@ async fn server(context: &Context, journal: Option<Arc<dyn Storage>>) -> (Server
         let settings = context.connect_settings()?;
         server.database = Some(format!("{} at {}", settings.database(), settings.server()));
         // Found without the client tools: nothing is dumped or restored.
-        let restorer = Restorer { journal, ..context.asker(settings) };
+        let restorer = context.asker(settings);
         server.kept = restorer.kept_databases().await?;
         let leftovers = restorer.leftovers(None).await?.leftovers;
         Ok::<_, Failure>(leftovers)
@@ -117,7 +113,7 @@ async fn server(context: &Context, journal: Option<Arc<dyn Storage>>) -> (Server
                 let advice = if leftover.action == RecoveryAction::Drop {
                     "the next restore clears it up"
                 } else {
-                    "restore the same again, or go back: pgkeep list --type pre-restore"
+                    "restore again, or go back: pgkeep list --type pre-restore"
                 };
                 problems.push(Problem::new(Severity::Warning, ProblemKind::Leftover, leftover.story, advice));
             }

@@ -1,10 +1,8 @@
 //! `pgkeep verify`: each copy of each backup, each with a proof.
 
-mod source;
-
 use std::time::Instant;
 
-use pgkeep_core::{BackupSource, Catalog, CatalogEntry, Unreadable, Verified, VerifyDepth, VerifyReport};
+use pgkeep_core::{BackupSource, Catalog, CatalogEntry, Verified, VerifyDepth, VerifyReport};
 use pgkeep_metrics::{Event, Observer, Stage};
 use serde_json::{Value, json};
 
@@ -15,34 +13,18 @@ use crate::failure::{Failure, Result};
 use crate::hint::Code;
 use crate::render::{count, elapsed, size, tables};
 use crate::wire::Access;
-use source::{Compared, Source};
 
 pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
     let depth = args.depth.depth();
     let mut rows = Vec::new();
     let mut reports = Vec::new();
-    let mut compared = Vec::new();
-    let mut lacks = None;
-    let source = if args.against_source { Some(Source::new(context).await?) } else { None };
     let (mut copies, mut damaged, mut failures) = (0_u64, Vec::new(), Vec::new());
-    let (chosen, unreadable) = chosen(context, args).await?;
-    for meta in unreadable {
-        let Unreadable { key, destination, reason, .. } = &meta;
-        reports.push(json!({"id": key, "destination": destination, "error": reason}));
-        let result = if meta.newer_format.is_some() { "unknown" } else { "DAMAGED" };
-        rows.push([key.clone(), destination.clone(), word(depth).to_owned(), result.to_owned(), reason.clone()]);
-        failures.push(Failure::from(meta.error()));
-    }
-    for chosen in chosen {
+    for chosen in chosen(context, args).await? {
         let name = match &chosen.backup {
             Backup::Catalogued(entry) => entry.meta.id.to_string(),
             Backup::Foreign(source) => source.key.to_string(),
         };
-        let opened = if depth == VerifyDepth::Deep || args.against_source {
-            chosen.with_keys(context).await
-        } else {
-            Ok(chosen)
-        };
+        let opened = if depth == VerifyDepth::Deep { chosen.with_keys(context).await } else { Ok(chosen) };
         let Chosen { keeper, backup } = match opened {
             Ok(chosen) => chosen,
             Err(failure) if failure.code == Code::Interrupted => return Err(failure),
@@ -56,13 +38,6 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
         let entry = match backup {
             Backup::Catalogued(entry) => entry,
             Backup::Foreign(source) => {
-                if args.against_source {
-                    let why = format!(
-                        "{} has no meta, and is compared with no source: pgkeep adopt gives it one",
-                        source.key
-                    );
-                    context.reporter.warn(why);
-                }
                 let (row, report) = match verify_foreign(context, &source).await {
                     Ok(report) => ("good", report),
                     Err(failure) if failure.code == Code::Interrupted => return Err(failure),
@@ -89,9 +64,6 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
                 word(depth)
             ));
         }
-        if looked_at.is_empty() && unknown.is_empty() {
-            rows.push([name.clone(), String::new(), word(depth).to_owned(), "removed".to_owned(), String::new()]);
-        }
         for report in looked_at {
             told(context, &report, begun);
             let result = if report.findings.is_empty() { "good" } else { "DAMAGED" };
@@ -109,27 +81,6 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
             }
             reports.push(json!(report));
         }
-        if let Some(source) = &source {
-            match source.compare(&keeper, &entry).await {
-                Ok(Compared { row, report, failure }) => {
-                    rows.push(row);
-                    compared.push(report);
-                    lacks = lacks.or(failure);
-                }
-                Err(failure) if failure.code == Code::Interrupted => return Err(failure),
-                Err(failure) => {
-                    compared.push(json!({"backup": name, "error": failure.message}));
-                    rows.push([
-                        name.clone(),
-                        "its source".to_owned(),
-                        "source".to_owned(),
-                        "unknown".to_owned(),
-                        String::new(),
-                    ]);
-                    failures.push(failure.context(format!("{name} could not be compared with its source")));
-                }
-            }
-        }
         for (destination, error) in unknown {
             let (id, failure) = (entry.meta.id.to_string(), Failure::from(error));
             reports.push(json!({"id": id, "destination": destination, "error": failure.message}));
@@ -138,7 +89,7 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
         }
     }
     let failure = if damaged.is_empty() {
-        lacks.or_else(|| first(failures))
+        first(failures)
     } else {
         let of = count(copies, "copy");
         Some(Failure::new(Code::Damaged, format!("{} of {of} damaged: {}", damaged.len(), damaged.join(", "))))
@@ -148,8 +99,7 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<Done> {
     } else {
         tables::table(["NAME", "WHERE", "DEPTH", "RESULT", "CHECKED"], &[], rows)
     };
-    let done = Done { failure, ..Done::new(text, "verified", Value::Array(reports)) };
-    Ok(if args.against_source { done.with("against_source", Value::Array(compared)) } else { done })
+    Ok(Done { failure, ..Done::new(text, "verified", Value::Array(reports)) })
 }
 
 /// The failure to end with: damage outranks what could not be looked at.
@@ -163,8 +113,7 @@ fn first(mut failures: Vec<Failure>) -> Option<Failure> {
     Some(failure)
 }
 
-/// What is to be verified; and of all, the metas that can't be read.
-async fn chosen(context: &Context, args: &VerifyArgs) -> Result<(Vec<Chosen>, Vec<Unreadable>)> {
+async fn chosen(context: &Context, args: &VerifyArgs) -> Result<Vec<Chosen>> {
     if !args.all {
         let typed: Vec<Option<&str>> =
             if args.latest { vec![None] } else { args.backup.iter().map(|name| Some(name.as_str())).collect() };
@@ -172,17 +121,16 @@ async fn chosen(context: &Context, args: &VerifyArgs) -> Result<(Vec<Chosen>, Ve
         for typed in typed {
             chosen.push(context.choose(typed, None, None, Access::Write).await?);
         }
-        return Ok((chosen, Vec::new()));
+        return Ok(chosen);
     }
     let keeper = context.keeper(Access::Write).await?;
     let catalog = Catalog::load(&keeper).await?;
     context.tell_of(&catalog);
-    let unreadable: Vec<_> = catalog.unreadable.iter().filter(|unreadable| unreadable.is_meta()).cloned().collect();
-    if catalog.own().next().is_none() && unreadable.is_empty() {
+    if catalog.own().next().is_none() {
         return Err(Failure::new(Code::NothingMatched, "there are no backups to verify"));
     }
     let chosen = |entry: &CatalogEntry| Chosen { keeper: keeper.clone(), backup: Backup::Catalogued(entry.clone()) };
-    Ok((catalog.own().map(chosen).collect(), unreadable))
+    Ok(catalog.own().map(chosen).collect())
 }
 
 /// A foreign archive has nothing to be compared with: it is read to its end.

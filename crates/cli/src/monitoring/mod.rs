@@ -9,8 +9,6 @@
 
 mod aftermath;
 mod channels;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod record;
 mod standing;
 mod story;

@@ -4,8 +4,6 @@ pub(crate) mod json;
 mod markup;
 pub(crate) mod sizes;
 pub(crate) mod tables;
-mod visible;
 
 pub(crate) use markup::escape;
 pub(crate) use sizes::{age, ago, count, elapsed, short_size, size};
-pub(crate) use visible::visible;

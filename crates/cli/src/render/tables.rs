@@ -2,8 +2,6 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::visible;
-
 /// A table with these headings; columns named in `right` are aligned to the right.
 pub(crate) fn table<const N: usize>(
     headings: [&str; N],
@@ -13,8 +11,7 @@ pub(crate) fn table<const N: usize>(
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings);
     for row in rows {
-        // A name with a line break in it must not look like a row.
-        table.add_row(row.map(|cell| visible(&cell).replace('\n', "\\n")));
+        table.add_row(row);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));

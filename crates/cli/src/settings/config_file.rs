@@ -1,9 +1,6 @@
 //! `pgkeep.toml`: the same settings under their keys, and several databases. A key nobody knows is an error.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::env_file::distrust;
@@ -26,7 +23,7 @@ const OF_DESTINATIONS: [&str; 10] =
     ["store", "prefix", "storage_class", "sse", "kms_key_id", "s3_addressing", "retention.", "aws.", "gcs.", "azure."];
 
 /// A config file: values by key, for all databases and for each.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ConfigFile {
     /// The file.
     pub(crate) path: PathBuf,
@@ -39,7 +36,7 @@ pub(crate) struct ConfigFile {
 }
 
 /// A place for backups beside bucket and local directory.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct OwnValues {
     /// Its name in logs and reports.
     pub(crate) name: String,
@@ -49,32 +46,16 @@ pub(crate) struct OwnValues {
     pub(crate) values: BTreeMap<String, String>,
 }
 
-// Values can be secrets.
-impl fmt::Debug for ConfigFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConfigFile").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for OwnValues {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnValues").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
 impl ConfigFile {
     /// Reads the file at `path`; refuses one that others could have written, since it can name programs.
     pub(crate) fn open(path: &Path, uid: u32) -> Result<Self> {
-        let unreadable = |error: std::io::Error| {
-            let failure = Failure::io(format_args!("read {}", path.display()), &error);
-            if failure.code == Code::Unexpected { Failure { code: Code::SettingsInvalid, ..failure } } else { failure }
-        };
-        let mut file = File::open(path).map_err(unreadable)?;
-        if let Some(reason) = distrust(&file.metadata().map_err(unreadable)?, uid) {
+        if let Some(reason) = std::fs::metadata(path).ok().and_then(|metadata| distrust(&metadata, uid)) {
             return Err(Failure::new(Code::EnvFileRefused, format!("{} is not read: {reason}", path.display())));
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(unreadable)?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let failure = Failure::io(format_args!("read {}", path.display()), &error);
+            if failure.code == Code::Unexpected { Failure { code: Code::SettingsInvalid, ..failure } } else { failure }
+        })?;
         Self::parse(path, &text)
     }
 

@@ -1,9 +1,7 @@
 //! `.env` and `--env-file`: read only if nobody else could have written it, and never for naming programs.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs::{File, Metadata};
-use std::io::Read as _;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +10,7 @@ use crate::failure::{Failure, Result};
 use crate::hint::Code;
 
 /// Variables from a file.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct EnvFile {
     /// The file.
     pub(crate) path: PathBuf,
@@ -22,56 +20,41 @@ pub(crate) struct EnvFile {
     pub(crate) notices: Vec<String>,
 }
 
-// Variables hold secrets.
-impl fmt::Debug for EnvFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnvFile").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
 impl EnvFile {
     /// Reads the file that was asked for; refuses one that others could have written.
     pub(crate) fn open(path: &Path, uid: u32) -> Result<Self> {
-        match Self::read(path, uid)? {
-            Ok(file) => Ok(file),
-            Err(reason) => Err(Failure::new(Code::EnvFileRefused, reason)),
+        let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        if let Some(reason) = distrust(&metadata, uid) {
+            return Err(Failure::new(Code::EnvFileRefused, format!("{} is not read: {reason}", path.display())));
         }
+        Self::read(path)
     }
 
     /// Reads `.env` in `directory` if there is one; one that others could have written is left out, with the reason.
     pub(crate) fn find(directory: &Path, uid: u32) -> Result<Result<Option<Self>, String>> {
         let path = directory.join(".env");
-        if !path.is_file() {
-            return Ok(Ok(None));
+        let metadata = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => metadata,
+            _ => return Ok(Ok(None)),
+        };
+        if let Some(reason) = distrust(&metadata, uid) {
+            return Ok(Err(format!("{} is not read: {reason}", path.display())));
         }
-        match Self::read(&path, uid) {
-            Ok(file) => Ok(file.map(Some)),
+        match Self::read(&path) {
+            Ok(file) => Ok(Ok(Some(file))),
             Err(failure) if failure.code == Code::PermissionDenied => Ok(Err(failure.message)),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Reads it, or says why it is not to be trusted. The file that is looked at is the one that is read: in a folder of somebody
-    /// else's another may have its name a moment later.
-    fn read(path: &Path, uid: u32) -> Result<Result<Self, String>> {
-        let mut opened = File::open(path).map_err(|error| unreadable(path, &error))?;
-        let metadata = opened.metadata().map_err(|error| unreadable(path, &error))?;
-        if let Some(reason) = distrust(&metadata, uid) {
-            return Ok(Err(format!("{} is not read: {reason}", path.display())));
-        }
-        let mut text = String::new();
-        opened.read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
-        Self::parse(path, &text).map(Ok)
-    }
-
-    /// Takes a file's text apart.
-    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self> {
+    fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
         let mut file = Self { path: path.to_owned(), ..Self::default() };
         for item in dotenvy::from_read_iter(text.as_bytes()) {
             // The parser's error quotes the line, which may hold a secret.
             let (name, value) = item.map_err(|error| {
                 let place = match error {
-                    dotenvy::Error::LineParse(line, _) => line_number(text, &line),
+                    dotenvy::Error::LineParse(line, _) => line_number(&text, &line),
                     _ => String::new(),
                 };
                 Failure::settings(format!("{} can't be read as NAME=value lines{place}", path.display()))

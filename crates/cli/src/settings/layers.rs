@@ -63,15 +63,8 @@ impl fmt::Debug for Found {
 }
 
 /// A flag that stands for a variable: the variable, the flag, the value typed.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct FlagValue(pub(crate) &'static Variable, pub(crate) &'static str, pub(crate) String);
-
-// Its value can be a secret.
-impl fmt::Debug for FlagValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("FlagValue").field(&self.1).finish_non_exhaustive()
-    }
-}
 
 /// Every source of settings.
 #[derive(Clone, Default)]

@@ -15,8 +15,6 @@ use pgkeep_core::schedule::Schedule;
 use pgkeep_core::{BackupClass, Policy};
 use secrecy::SecretString;
 
-#[cfg(feature = "fuzzing")]
-pub(crate) use env_file::EnvFile;
 pub(crate) use layers::{FlagValue, Found, Layers, Notice, Origin};
 pub(crate) use retention::{LOCAL, default_text};
 pub(crate) use schedule::optional_expression;
@@ -54,17 +52,10 @@ pub(crate) struct LocalDirectory {
 }
 
 /// The bucket, or whatever `BACKUP_STORE` names.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct RemoteStore {
     /// `s3://bucket/prefix`, `gs://…`, `az://…` or `file://…`.
     pub(crate) url: url::Url,
-}
-
-// Keys hide in URLs.
-impl std::fmt::Debug for RemoteStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("RemoteStore").field(&pgkeep_storage::Location::new(self.url.as_str()).as_str()).finish()
-    }
 }
 
 /// A place for backups beside bucket and local directory.

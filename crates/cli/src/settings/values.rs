@@ -48,15 +48,12 @@ fn truth(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Longer ones are as good as this one, and can still be added to any time: a thousand years.
-const LONGEST: Duration = Duration::from_secs(1000 * 366 * 86_400);
-
 /// A duration as people type it: `90s`, `30m`, `6h`, `1h30m`, `2d`, or seconds without a unit.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "a duration such as 90s, 30m, 6h or 1h30m".to_owned();
     let text = text.trim().replace(' ', "");
     if let Ok(seconds) = text.parse() {
-        return Ok(Duration::from_secs(seconds).min(LONGEST));
+        return Ok(Duration::from_secs(seconds));
     }
     let mut total = 0_u64;
     let mut number = String::new();
@@ -76,7 +73,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         total = count.checked_mul(unit).and_then(|seconds| total.checked_add(seconds)).ok_or_else(wrong)?;
         number.clear();
     }
-    if number.is_empty() && !text.is_empty() { Ok(Duration::from_secs(total).min(LONGEST)) } else { Err(wrong()) }
+    if number.is_empty() && !text.is_empty() { Ok(Duration::from_secs(total)) } else { Err(wrong()) }
 }
 
 /// A number of jobs.

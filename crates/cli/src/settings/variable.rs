@@ -226,8 +226,6 @@ variables! {
         "The SNS endpoint, before AWS_ENDPOINT_URL.";
     Plain AWS_ALLOW_HTTP "AWS_ALLOW_HTTP" "aws.allow_http"
         "Whether an endpoint may be http; by default an http endpoint that was set is taken at its word.";
-    Plain AWS_CA_BUNDLE "AWS_CA_BUNDLE" "aws.ca_bundle"
-        "A file with certificates of authorities (PEM) that S3 stores are trusted by, beside the system's.";
     Plain AWS_ACCELERATE "AWS_S3_USE_ACCELERATE_ENDPOINT" "aws.accelerate"
         "Whether AWS Transfer Acceleration is used; false by default.";
     Secret AWS_ACCESS_KEY_ID "AWS_ACCESS_KEY_ID" ""

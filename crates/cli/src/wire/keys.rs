@@ -97,7 +97,10 @@ impl Context {
         if metadata.len() > LONGEST_FILE {
             return Err(bad("is no key file: it is too large".to_owned()));
         }
-        self.warn_of_readers(path, "a secret key");
+        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+            let path = path.display();
+            self.reporter.warn(format!("{path} holds a secret key, and others may read it: chmod 600 {path}"));
+        }
         let mut bytes = std::fs::read(path).map_err(unreadable)?;
         if bytes.starts_with(b"age-encryption.org/") {
             let passphrase = Identities::passphrase(self.passphrase(false).await?);
@@ -113,15 +116,6 @@ impl Context {
         Ok(identities)
     }
 
-    /// Says so if others may read a file that holds a secret.
-    fn warn_of_readers(&self, path: &Path, what: &str) {
-        let loose = |metadata: &std::fs::Metadata| metadata.is_file() && metadata.permissions().mode() & 0o077 != 0;
-        if std::fs::metadata(path).is_ok_and(|metadata| loose(&metadata)) {
-            let path = path.display();
-            self.reporter.warn(format!("{path} holds {what}, and others may read it: chmod 600 {path}"));
-        }
-    }
-
     fn can_ask(&self) -> bool {
         self.surroundings.stdin_is_terminal && self.surroundings.stderr_is_terminal
     }
@@ -135,7 +129,6 @@ impl Context {
         }
         if let Some(found) = layers.get(&variable::PASSPHRASE_FILE) {
             let path = self.surroundings.directory.join(&found.text);
-            self.warn_of_readers(&path, "a passphrase");
             let text = std::fs::read_to_string(&path).map_err(|error| {
                 Failure::settings(format!("{}: {} can't be read: {error}", found.origin, path.display()))
             })?;

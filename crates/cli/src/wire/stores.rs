@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use pgkeep_storage::{AzureSettings, DiskStorage, Encryption, GcsSettings, Key, Network, S3Settings, Storage};
+use pgkeep_storage::{AzureSettings, DiskStorage, Encryption, GcsSettings, Key, S3Settings, Storage};
 use url::Url;
 
 use super::aws;
 use crate::failure::{Failure, Result};
-use crate::settings::{Addressing, Layers, Settings, Sse, variable};
+use crate::settings::{Addressing, Settings, Sse, variable};
 
 /// The store a URL names, everything below its path.
 pub(super) async fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn Storage>> {
@@ -61,18 +61,9 @@ async fn s3(bucket: String, prefix: Key, settings: &Settings, sse: &Sse) -> Resu
             Sse::Kms(key) => Encryption::Kms(key.clone()),
         },
         accelerate: layers.truth(&variable::AWS_ACCELERATE)?.unwrap_or(false),
-        network: Network { root_certificates_pem: authorities(layers)?, ..Network::default() },
         ..S3Settings::new(bucket)
     };
     Ok(Arc::new(storage.connect()?))
-}
-
-/// The certificates of authorities that are trusted beside the system's.
-fn authorities(layers: &Layers) -> Result<Vec<String>> {
-    let Some(file) = layers.text(&variable::AWS_CA_BUNDLE) else { return Ok(Vec::new()) };
-    let pem = std::fs::read_to_string(&file)
-        .map_err(|error| Failure::settings(format!("AWS_CA_BUNDLE: {file} cannot be read: {error}")))?;
-    Ok(vec![pem])
 }
 
 fn gcs(bucket: String, prefix: Key, settings: &Settings) -> Result<Arc<dyn Storage>> {

@@ -5,12 +5,9 @@
 
 mod auth;
 mod batch;
-mod binary;
 mod cancel;
 mod certificate;
 mod copy;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod pooler;
 mod quote;
 mod startup;
@@ -27,7 +24,6 @@ use postgres_protocol::message::backend::{DataRowBody, ErrorResponseBody, Messag
 use postgres_protocol::message::frontend;
 
 pub(crate) use self::batch::Step;
-pub use self::binary::{BinaryValue, Format};
 pub use self::cancel::CancelToken;
 pub use self::copy::{CopyIn, CopyOut};
 pub use self::quote::{quote_identifier, quote_identifier_bytes, quote_literal, quote_literal_bytes};
@@ -95,8 +91,7 @@ pub enum TransactionStatus {
     Failed,
 }
 
-/// A session on a server. Simple query protocol and text results, but for [`Self::execute_each`] and [`Self::query_formatted`]; no
-/// assumption about encodings.
+/// A session on a server. Simple query protocol; text results; no assumption about encodings.
 ///
 /// A future of it that is dropped midway leaves the session where nobody knows; the next call then fails with
 /// [`Error::Abandoned`] and the connection is closed. A connection that is dropped is closed; nothing goes on in the background.
@@ -237,25 +232,19 @@ impl Connection {
         Ok(())
     }
 
-    /// An operation begins.
-    fn begin(&mut self) -> Result<()> {
-        if self.busy {
-            self.wire.close();
-            return Err(self.over());
-        }
-        self.busy = true;
-        Ok(())
-    }
-
     /// Sends a simple query.
     async fn start(&mut self, sql: &[u8]) -> Result<()> {
+        if self.busy {
+            self.wire.close();
+            return Err(Error::Abandoned { server: self.wire.server.clone() });
+        }
         if sql.contains(&0) {
             return Err(Error::Statement { problem: "it holds a NUL byte" });
         }
         let Some(length) = i32::try_from(sql.len()).ok().and_then(|length| length.checked_add(5)) else {
             return Err(Error::Statement { problem: "it is longer than the protocol allows" });
         };
-        self.begin()?;
+        self.busy = true;
         let outbox = &mut self.wire.outbox;
         outbox.put_u8(b'Q');
         outbox.put_i32(length);
@@ -263,17 +252,6 @@ impl Connection {
         outbox.put_u8(0);
         let sent = self.wire.flush().await;
         sent.map_err(|lost| self.last_words(lost))
-    }
-
-    /// The error of a session that is asked although it is over, or nobody knows where it stands.
-    fn over(&self) -> Error {
-        let server = self.wire.server.clone();
-        match &self.wire.end {
-            Some(why) => {
-                Error::Lost { server, source: std::io::Error::new(std::io::ErrorKind::NotConnected, why.clone()) }
-            }
-            None => Error::Abandoned { server },
-        }
     }
 
     /// A server that ended the session said why before.
@@ -306,7 +284,7 @@ impl Connection {
         }
     }
 
-    /// Reads to the end of a query. The first error is the one that is told; what is told to be one, but came before, likewise.
+    /// Reads to the end of a simple query. The first error is the one that is told; what is told to be one, but came before, likewise.
     async fn drain(&mut self, mut first: Option<Message>, mut failure: Option<Error>) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let mut rows = Vec::new();
@@ -316,13 +294,7 @@ impl Connection {
                 None => match self.wire.next().await {
                     Ok(message) => message,
                     // The last word of a session that was ended.
-                    Err(lost) => {
-                        let why = failure.unwrap_or(lost);
-                        if let Error::Server(error) = &why {
-                            self.wire.end = Some(error.to_string());
-                        }
-                        return Err(why);
-                    }
+                    Err(lost) => return Err(failure.unwrap_or(lost)),
                 },
             };
             match message {
@@ -349,12 +321,12 @@ impl Connection {
                 Message::CopyOutResponse(_) => {
                     failure.get_or_insert(Error::Statement { problem: "it is a COPY … TO STDOUT" });
                 }
-                Message::CopyData(_) | Message::CopyDone | Message::ParseComplete | Message::BindComplete => {}
+                Message::CopyData(_) | Message::CopyDone => {}
                 Message::ReadyForQuery(body) => {
                     self.ready(&body);
                     return failure.map_or(Ok(outcome), Err);
                 }
-                _ => return Err(self.wire.broken("an answer does not belong to a query")),
+                _ => return Err(self.wire.broken("an answer does not belong to a simple query")),
             }
         }
     }

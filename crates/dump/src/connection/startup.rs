@@ -121,8 +121,7 @@ async fn connect_address(
     session: SessionSettings,
 ) -> Result<Connection> {
     let mode = if address.is_some() { settings.tls.mode } else { SslMode::Disable };
-    // In a box: whatever connects would be as large as the whole handshake otherwise, and everything connects.
-    let attempt = |encryption| Box::pin(start_session(settings, host, address, session, encryption));
+    let attempt = |encryption| start_session(settings, host, address, session, encryption);
     // A server that wants it the other way says so by "no pg_hba.conf entry".
     let other_way = |error: &Error| error.sqlstate() == Some("28000");
     match mode {
@@ -218,18 +217,7 @@ async fn start_session(
     encryption: Encryption,
 ) -> Result<Connection> {
     let (transport, channel) = open(settings, host, address, encryption).await?;
-    begin_session(Wire::new(transport, host.label()), &channel, settings, host, address, session).await
-}
-
-/// A session over a transport that is open.
-pub(super) async fn begin_session(
-    mut wire: Wire,
-    channel: &Channel,
-    settings: &ConnectSettings,
-    host: &Host,
-    address: Option<IpAddr>,
-    session: SessionSettings,
-) -> Result<Connection> {
+    let mut wire = Wire::new(transport, host.label());
     let options = settings.startup_options(session);
     let parameters = [
         ("user", settings.user.as_str()),
@@ -240,7 +228,7 @@ pub(super) async fn begin_session(
     frontend::startup_message(parameters, &mut wire.outbox)
         .map_err(|_| Error::setting("string", "holds a NUL character"))?;
     wire.flush().await?;
-    authenticate(&mut wire, settings, host, channel).await?;
+    authenticate(&mut wire, settings, host, &channel).await?;
     wire.trust();
     let mut key = (0, 0);
     loop {

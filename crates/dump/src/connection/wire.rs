@@ -18,13 +18,8 @@ use crate::{Error, Result, ServerError};
 const READ_BYTES: usize = 256 * 1024;
 /// The longest message before we know who is there.
 const STRANGER_MESSAGE_BYTES: usize = 64 * 1024;
-/// The longest message other than data of a COPY: it is held as a whole, and no answer to what we ask is nearly as long.
-const ANSWER_BYTES: usize = 256 * 1024 * 1024;
-/// Notices kept until somebody asks for them, and bytes of them.
+/// Notices kept until somebody asks for them.
 const KEPT_NOTICES: usize = 1000;
-const KEPT_NOTICE_BYTES: usize = 4 * 1024 * 1024;
-/// Parameters kept; servers tell some fifteen.
-const KEPT_PARAMETERS: usize = 100;
 
 /// What carries the bytes.
 #[derive(Debug)]
@@ -99,10 +94,7 @@ pub(super) struct Wire {
     pub(super) server: String,
     pub(super) parameters: BTreeMap<String, String>,
     pub(super) notices: Vec<ServerError>,
-    notice_bytes: usize,
     longest_message: usize,
-    /// Why the session is over, for whoever asks it again.
-    pub(super) end: Option<String>,
 }
 
 impl Wire {
@@ -114,9 +106,7 @@ impl Wire {
             server,
             parameters: BTreeMap::new(),
             notices: Vec::new(),
-            notice_bytes: 0,
             longest_message: STRANGER_MESSAGE_BYTES,
-            end: None,
         }
     }
 
@@ -144,7 +134,6 @@ impl Wire {
 
     pub(super) fn lost(&mut self, source: io::Error) -> Error {
         self.close();
-        self.end.get_or_insert_with(|| source.to_string());
         Error::Lost { server: self.server.clone(), source }
     }
 
@@ -272,17 +261,12 @@ impl Wire {
             let mut frame = self.inbox.split_to(1 + length);
             match Message::parse(&mut frame) {
                 Ok(Some(Message::NoticeResponse(body))) => {
-                    if self.notices.is_empty() {
-                        self.notice_bytes = 0;
-                    }
-                    self.notice_bytes += length;
-                    if self.notices.len() < KEPT_NOTICES && self.notice_bytes < KEPT_NOTICE_BYTES {
+                    if self.notices.len() < KEPT_NOTICES {
                         self.notices.push(decode_error(body.fields()));
                     }
                 }
                 Ok(Some(Message::ParameterStatus(body))) => {
-                    let sound = length <= STRANGER_MESSAGE_BYTES && self.parameters.len() < KEPT_PARAMETERS;
-                    if let (true, Ok(name), Ok(value)) = (sound, body.name(), body.value()) {
+                    if let (Ok(name), Ok(value)) = (body.name(), body.value()) {
                         self.parameters.insert(name.to_owned(), value.to_owned());
                     }
                 }
@@ -301,8 +285,7 @@ impl Wire {
             return Ok(None);
         }
         let length = u32::from_be_bytes([self.inbox[1], self.inbox[2], self.inbox[3], self.inbox[4]]) as usize;
-        let longest = if self.inbox[0] == COPY_DATA_TAG { i32::MAX as usize } else { ANSWER_BYTES };
-        if !(4..=longest.min(self.longest_message)).contains(&length) {
+        if !(4..=i32::MAX as usize).contains(&length) || length > self.longest_message {
             return Err(self.broken("a message has an impossible length; is it a PostgreSQL server?"));
         }
         Ok(Some(length))

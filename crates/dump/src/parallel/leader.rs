@@ -11,8 +11,7 @@ use super::statements::{COPYING, Locking, lock};
 use super::survey::Table;
 use super::{Dispatcher, Notes, OnBlockedDdl, Setback};
 use crate::facts::{NOW, server_time};
-use crate::snapshot::server_timeline;
-use crate::{ConnectSettings, Connection, Error, Result, SessionSettings, SnapshotFacts, TransactionStatus};
+use crate::{ConnectSettings, Connection, Error, Result, SessionSettings, TransactionStatus};
 
 /// Tables that are locked by one statement.
 const LOCKED_AT_ONCE: usize = 1000;
@@ -27,8 +26,6 @@ pub(super) struct Leader {
     pub(super) snapshot: String,
     /// The server's clock when it was taken.
     pub(super) clock: DateTime<Utc>,
-    /// What it sees.
-    pub(super) facts: SnapshotFacts,
 }
 
 impl Leader {
@@ -39,12 +36,10 @@ impl Leader {
         connection.execute(COPYING).await?;
         let row = connection.query_one(format!("SELECT {NOW}")).await?;
         let clock = server_time(&row, 0)?;
-        let timeline = server_timeline(&mut connection).await?;
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let row = connection.query_one("SELECT pg_catalog.pg_export_snapshot()").await?;
         let snapshot = row.text(0).unwrap_or_default();
-        let facts = SnapshotFacts::read(&mut connection, timeline).await?;
-        Ok(Self { connection, snapshot, clock, facts })
+        Ok(Self { connection, snapshot, clock })
     }
 
     /// Takes ACCESS SHARE on every table, without waiting.

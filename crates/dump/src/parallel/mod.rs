@@ -10,8 +10,6 @@
 //! they were in the snapshot, or [`PgDumpEngine`] where there can be none beside the leader.
 
 mod copying;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod large_objects;
 mod leader;
 mod ranges;
@@ -161,12 +159,8 @@ impl ParallelEngine {
         let mut leader = Leader::begin(&self.inner.settings).await?;
         let server = Server::of(&mut leader.connection).await?;
         let tools = ClientTools::choose(&self.inner.installed, server.major)?;
-        let outcome = DumpOutcome {
-            pg_dump_version: tools.version.clone(),
-            snapshot_time: leader.clock,
-            snapshot: Some(leader.facts.clone()),
-            warnings: Vec::new(),
-        };
+        let outcome =
+            DumpOutcome { pg_dump_version: tools.version.clone(), snapshot_time: leader.clock, warnings: Vec::new() };
         let mut opening = match Opening::read(&self.inner, tools, &server, &leader.snapshot).await {
             Ok(opening) => opening,
             Err(Error::Child(error)) if error.is_for_want_of_connections() => {

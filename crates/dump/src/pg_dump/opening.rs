@@ -13,7 +13,7 @@ use super::{EXIT_LIMIT, PgDumpEngine, READING, Server, dump_command, stream_on};
 use crate::child::Child;
 use crate::dumps::UnderWay;
 use crate::engine::joined;
-use crate::{ClientTools, ConnectSettings, DumpOutcome, DumpStream, Error, Result, Selection, Tool, toc_limit};
+use crate::{ClientTools, ConnectSettings, DumpOutcome, DumpStream, Error, Result, Selection, Tool};
 
 /// The wait for a lock of [`schema_toc`].
 const SCHEMA_LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -114,7 +114,7 @@ impl Opening {
 }
 
 fn read_toc(mut stdout: File) -> Result<(File, Decoder, Arc<Toc>)> {
-    let mut decoder = Decoder::new().with_toc_limit(toc_limit());
+    let mut decoder = Decoder::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
         let length = stdout.read(&mut buffer).map_err(|source| Error::io(READING, source))?;

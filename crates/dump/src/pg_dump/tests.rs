@@ -25,7 +25,6 @@ async fn start(script: &str, cancel: &CancellationToken) -> Result<DumpStream> {
     let outcome = DumpOutcome {
         pg_dump_version: "pg_dump (PostgreSQL) 15.18".to_owned(),
         snapshot_time: DateTime::UNIX_EPOCH,
-        snapshot: None,
         warnings: Vec::new(),
     };
     stream(toy(script), 1 << 10, outcome, Dumps::default().begin(), cancel.clone()).await

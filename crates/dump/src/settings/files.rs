@@ -40,7 +40,7 @@ impl PasswordFile {
         }
     }
 
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(test)]
     pub(super) fn from_text(text: &str) -> Self {
         Self { text: text.to_owned() }
     }

@@ -4,8 +4,6 @@ mod authentication;
 mod children;
 mod conninfo;
 mod files;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod parameters;
 #[cfg(test)]
 mod tests;

@@ -78,13 +78,13 @@ impl AzureSettings {
 
     fn builder(&self, patience: Patience) -> Result<MicrosoftAzureBuilder> {
         let plain_http = self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let client = self.network.client_options(plain_http);
+        let client = self.network.client_options(plain_http).map_err(|error| self.refused(&error))?;
         let mut builder = MicrosoftAzureBuilder::new()
             .with_account(&self.account)
             .with_container_name(&self.container)
             .with_retry(self.network.retries(patience))
             .with_client_options(client)
-            .with_http_connector(Watch::new(&self.network, patience));
+            .with_http_connector(Watch::new(&self.network));
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
         }

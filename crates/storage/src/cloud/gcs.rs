@@ -56,7 +56,8 @@ impl GcsSettings {
     /// A client for it. Nothing is asked of the server yet.
     pub fn connect(&self) -> Result<ObjectStorage> {
         let build = |patience| {
-            self.builder(patience).build().map_err(|error| Error::Invalid {
+            let built = self.builder(patience).and_then(GoogleCloudStorageBuilder::build);
+            built.map_err(|error| Error::Invalid {
                 location: self.location(),
                 reason: crate::classify::Facts::of(&error).cause.text,
             })
@@ -70,19 +71,19 @@ impl GcsSettings {
         Ok(ObjectStorage::assemble(clients, &self.prefix, self.location(), transfer))
     }
 
-    fn builder(&self, patience: Patience) -> GoogleCloudStorageBuilder {
+    fn builder(&self, patience: Patience) -> object_store::Result<GoogleCloudStorageBuilder> {
         let plain_http = self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let mut builder = GoogleCloudStorageBuilder::new()
             .with_bucket_name(&self.bucket)
             .with_skip_signature(self.skip_signature)
             .with_retry(self.network.retries(patience))
-            .with_client_options(self.network.client_options(plain_http))
-            .with_http_connector(Watch::new(&self.network, patience));
+            .with_client_options(self.network.client_options(plain_http)?)
+            .with_http_connector(Watch::new(&self.network));
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_base_url(endpoint.trim_end_matches('/'));
         }
         if let Some(credentials) = &self.credentials {
-            return builder.with_credentials(Arc::clone(credentials));
+            return Ok(builder.with_credentials(Arc::clone(credentials)));
         }
         if let Some(key) = &self.service_account_key {
             builder = builder.with_service_account_key(key);
@@ -90,7 +91,7 @@ impl GcsSettings {
         if let Some(path) = &self.application_credentials {
             builder = builder.with_application_credentials(path);
         }
-        builder
+        Ok(builder)
     }
 }
 

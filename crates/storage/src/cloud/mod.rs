@@ -5,15 +5,12 @@
 
 #[cfg(feature = "azure")]
 mod azure;
-mod client;
 #[cfg(feature = "gcp")]
 mod gcs;
 #[cfg(feature = "aws")]
-mod listing;
-#[cfg(feature = "aws")]
-mod requests;
-#[cfg(feature = "aws")]
 mod s3;
+#[cfg(feature = "aws")]
+mod unfinished;
 mod watch;
 
 use std::time::Duration;
@@ -21,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use object_store::client::HttpErrorKind;
 use object_store::retry::{RetryContext, RetryFailure, RetryPolicy};
-use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 
 #[cfg(feature = "azure")]
 pub use self::azure::AzureSettings;
@@ -43,8 +40,6 @@ pub struct Network {
     pub stall_timeout: Duration,
     /// The least speed of an upload, in bytes per second: a slower one counts as stalled.
     pub min_upload_rate: u64,
-    /// For the parts of a large object to be joined, which takes some stores minutes.
-    pub join_timeout: Duration,
     /// How often a small request is tried again.
     pub quick_retries: usize,
     /// How often a request that carries bulk data is tried again, with pauses of up to 15 s; after that,
@@ -55,13 +50,12 @@ pub struct Network {
 }
 
 impl Default for Network {
-    /// 10 s for a connection, 60 s of silence, 32 KiB/s, 10 min for joining, 3 and 10 retries.
+    /// 10 s for a connection, 60 s of silence, 32 KiB/s, 3 and 10 retries.
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_mins(1),
             min_upload_rate: 32 * 1024,
-            join_timeout: Duration::from_mins(10),
             quick_retries: 3,
             bulk_retries: 10,
             root_certificates_pem: Vec::new(),
@@ -70,7 +64,7 @@ impl Default for Network {
 }
 
 /// The three degrees of patience of [`crate::object::Clients`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Patience {
     Patient,
     Quick,
@@ -78,12 +72,16 @@ pub(crate) enum Patience {
 }
 
 impl Network {
-    /// What `object_store` hands on to [`Watch`], which makes the clients.
-    pub(crate) fn client_options(&self, allow_http: bool) -> ClientOptions {
-        ClientOptions::new()
+    pub(crate) fn client_options(&self, allow_http: bool) -> object_store::Result<ClientOptions> {
+        let mut options = ClientOptions::new()
             .with_timeout_disabled()
             .with_connect_timeout(self.connect_timeout)
-            .with_allow_http(allow_http)
+            .with_allow_http(allow_http);
+        for pem in &self.root_certificates_pem {
+            let certificates = Certificate::from_pem_bundle(pem.as_bytes())?;
+            options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
+        }
+        Ok(options)
     }
 
     pub(crate) fn retries(&self, patience: Patience) -> RetryConfig {
@@ -107,10 +105,6 @@ pub(crate) struct PartRetry {
 impl RetryPolicy for PartRetry {
     async fn retry(&self, context: RetryContext) -> bool {
         let passing = match context.failure {
-            RetryFailure::Status(status) if matches!(status.as_u16(), 400 | 401 | 403) => {
-                // Once: keys may have been renewed meanwhile, and bytes that were damaged on the way were not at their beginning.
-                context.attempt == 1
-            }
             RetryFailure::Status(status) => {
                 status.is_success() || status.is_server_error() || matches!(status.as_u16(), 408 | 429)
             }

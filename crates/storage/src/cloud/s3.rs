@@ -6,7 +6,7 @@ use std::sync::Arc;
 use object_store::StaticCredentialProvider;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider};
 
-use super::requests::SignedRequests;
+use super::unfinished::MultipartListing;
 use super::{Network, Patience, Watch, host_of};
 use crate::object::Clients;
 use crate::{Error, Key, Location, ObjectStorage, PartRules, Result, Transfer};
@@ -95,29 +95,27 @@ impl S3Settings {
         }
         let endpoint = self.bucket_endpoint().map_err(invalid)?;
         let build = |patience| {
-            let built = self.builder(endpoint.as_ref(), patience).build();
+            let built = self.builder(endpoint.as_ref(), patience).and_then(AmazonS3Builder::build);
             built.map_err(|error| invalid(crate::classify::Facts::of(&error).cause.text))
         };
         let patient = Arc::new(build(Patience::Patient)?);
         let quick = Arc::new(build(Patience::Quick)?);
         let once = Arc::new(build(Patience::Once)?);
-        let requests = SignedRequests::new(Arc::clone(&quick), &self.network, self.plain_http())
+        let listing = MultipartListing::new(Arc::clone(&quick), &self.network, self.plain_http())
             .map_err(|error| invalid(crate::classify::Facts::of(&error).cause.text))?;
 
         let rules = self.part_rules.unwrap_or_else(|| PartRules::of_s3_host(self.host().as_deref()));
         let transfer = Transfer { part_rules: rules, ..self.transfer.clone() };
         let clients = Clients { patient, quick, once };
-        let mut storage = ObjectStorage::assemble(clients, &self.prefix, location.clone(), transfer);
-        if !self.skip_signature {
-            storage = storage.with_requests(Arc::new(requests));
-        }
+        let storage = ObjectStorage::assemble(clients, &self.prefix, location.clone(), transfer)
+            .with_unfinished(Arc::new(listing));
         if !self.conditional_writes {
             storage.inner.learn(crate::Support::No);
         }
         Ok(storage)
     }
 
-    fn builder(&self, endpoint: Option<&Endpoint>, patience: Patience) -> AmazonS3Builder {
+    fn builder(&self, endpoint: Option<&Endpoint>, patience: Patience) -> object_store::Result<AmazonS3Builder> {
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&self.bucket)
             .with_region(&self.region)
@@ -127,15 +125,15 @@ impl S3Settings {
             // One request per deletion: every server knows it, the bulk request not.
             .with_disable_bulk_delete(true)
             .with_retry(self.network.retries(patience))
-            .with_client_options(self.network.client_options(self.plain_http()))
-            .with_http_connector(Watch::new(&self.network, patience));
+            .with_client_options(self.network.client_options(self.plain_http())?)
+            .with_http_connector(Watch::new(&self.network));
         if let Some(Endpoint(url)) = endpoint {
             builder = builder.with_endpoint(url);
         }
         if let Some(credentials) = &self.credentials {
             builder = builder.with_credentials(Arc::clone(credentials));
         }
-        match self.asked_encryption() {
+        Ok(match self.asked_encryption() {
             Encryption::Aes256 => {
                 let setting: AmazonS3ConfigKey =
                     "aws_server_side_encryption".parse().expect("object_store knows this key");
@@ -143,7 +141,7 @@ impl S3Settings {
             }
             Encryption::Kms(key) => builder.with_sse_kms_encryption(key),
             Encryption::Auto | Encryption::BucketDefault => builder,
-        }
+        })
     }
 
     /// What `encryption` comes to on this server; never [`Encryption::Auto`].
@@ -206,7 +204,7 @@ pub fn fixed_credentials(key_id: String, secret_key: String, token: Option<Strin
     Arc::new(StaticCredentialProvider::new(AwsCredential { key_id, secret_key, token }))
 }
 
-/// What requests made by hand need of the client.
+/// What the listing of unfinished uploads needs of the client.
 pub(super) type S3Client = Arc<AmazonS3>;
 
 impl fmt::Debug for S3Settings {

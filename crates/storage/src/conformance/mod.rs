@@ -13,14 +13,8 @@ use crate::{Error, ErrorKind, Key, ObjectInfo, Storage, StorageExt, WriteOptions
 
 /// Runs every check against `storage`.
 pub async fn run(storage: &dyn Storage) {
-    // Five parts of the usual size and an odd rest; three reads.
-    run_with(storage, 41 * 1024 * 1024 + 12_345).await;
-}
-
-/// The same with large objects of `large_bytes`, which should be several parts and an odd rest.
-pub async fn run_with(storage: &dyn Storage, large_bytes: u64) {
     let scratch = Key::new(format!("conformance-{:016x}", rand::random::<u64>())).expect("a plain word");
-    let suite = Suite { storage, scratch, large_bytes };
+    let suite = Suite { storage, scratch };
     suite.location();
     suite.missing().await;
     suite.whole_or_nothing().await;
@@ -42,7 +36,6 @@ pub async fn run_with(storage: &dyn Storage, large_bytes: u64) {
 struct Suite<'s> {
     storage: &'s dyn Storage,
     scratch: Key,
-    large_bytes: u64,
 }
 
 impl Suite<'_> {

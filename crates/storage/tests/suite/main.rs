@@ -1,10 +1,8 @@
 //! The store's promises, kept by every implementation that needs no server of its own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::unnecessary_wraps, reason = "what a server answers may be a connection that breaks")]
 
 mod disk;
 mod fan_out;
 mod memory;
-mod quirks;
 mod s3;
 mod s3_server;

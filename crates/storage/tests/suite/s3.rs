@@ -44,7 +44,7 @@ async fn conforms() {
     assert_eq!(storage.location().as_str(), "s3://bucket/database-backups/app");
     conformance::run(&storage).await;
     assert_eq!(storage.conditional_writes(), Support::Yes, "the suite has probed it");
-    server.no_parts_are_left().await;
+    assert_eq!(server.parts(), [""; 0], "what was given up leaves no parts");
 }
 
 #[tokio::test]
@@ -57,10 +57,6 @@ async fn small_objects_take_few_requests() {
     storage.read_all(&key("a"), 10).await.unwrap();
     assert_eq!(server.requests().len(), 1, "one GET tells size and content");
     storage.create(&key("b"), "x".into()).await.unwrap();
-    assert_eq!(server.requests().len(), 2, "a look, as long as it is not known whether conditions are looked at");
-    assert_eq!(storage.probe_conditional_writes(&Key::root()).await.unwrap(), Support::Yes);
-    server.requests();
-    storage.create(&key("c"), "x".into()).await.unwrap();
     storage.delete(&key("b")).await.unwrap();
     assert_eq!(server.requests().len(), 2);
     storage.list_all(&Key::root()).await.unwrap();
@@ -112,8 +108,7 @@ async fn a_part_is_stored_again_and_again() {
     server.fail("partNumber=1", 9, Fault::Status(403));
     let error = write(&storage, "b", &bytes).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    let asked = server.requests().iter().filter(|line| line.contains("partNumber=1&")).count();
-    assert_eq!(asked, 2, "once more, with whatever keys there are by then");
+    assert_eq!(server.requests().iter().filter(|line| line.contains("partNumber=1&")).count(), 1);
 }
 
 #[tokio::test]

@@ -2,10 +2,9 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -44,87 +43,17 @@ struct Rule {
     fault: Fault,
 }
 
-/// What makes a server different from another: sees every request, and passes it on or answers it.
-pub(crate) type Quirk = Box<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync>;
-
-pub(crate) type Answer = Result<Response<s3s::Body>, Broken>;
-
-/// A request that has come in.
-pub(crate) struct Call {
-    pub(crate) request: Request<Bytes>,
-    service: S3Service,
-    state: Arc<State>,
-}
-
-impl Call {
-    /// Whether it is of that method and has that in its query.
-    pub(crate) fn is(&self, method: &str, query: &str) -> bool {
-        self.request.method() == method && self.request.uri().query().unwrap_or_default().contains(query)
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.request.headers().get(name).map(|value| value.to_str().unwrap())
-    }
-
-    /// The value in the query of that name.
-    pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        let query = self.request.uri().query()?;
-        query
-            .split('&')
-            .find_map(|pair| pair.split_once('=').filter(|(found, _)| *found == name))
-            .map(|(_, value)| value)
-    }
-
-    /// Removes the object it is about: then a condition that there be none is met.
-    pub(crate) fn forget_object(&self) {
-        drop(std::fs::remove_file(self.state.root.path().join(&self.request.uri().path()[1..])));
-    }
-
-    /// What the server answers.
-    pub(crate) async fn pass(self) -> Answer {
-        let conditional = self.request.headers().contains_key("if-none-match");
-        let _turn = if conditional { Some(self.state.conditional.lock().await) } else { None };
-        self.service.call(self.request.map(s3s::Body::from)).await.map_err(|_| Broken)
-    }
-}
-
-/// An error as S3 words it.
-pub(crate) fn refusal(status: u16, code: &str, message: &str) -> Answer {
-    let body = format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-    Ok(Response::builder().status(status).body(s3s::Body::from(body)).unwrap())
-}
-
-/// The same answer with its body changed.
-pub(crate) async fn altered(
-    answer: Response<s3s::Body>,
-    alter: impl FnOnce(Vec<u8>) -> Vec<u8>,
-) -> Response<s3s::Body> {
-    let (mut parts, body) = answer.into_parts();
-    let whole = BodyExt::collect(body).await.unwrap().to_bytes();
-    parts.headers.remove("content-length");
-    Response::from_parts(parts, s3s::Body::from(Bytes::from(alter(whole.to_vec()))))
-}
-
-/// The same answer, that breaks off in its middle.
-pub(crate) async fn broken_off(answer: Response<s3s::Body>) -> Answer {
-    let (parts, body) = answer.into_parts();
-    let whole = BodyExt::collect(body).await.unwrap().to_bytes();
-    let half = whole.len() / 2;
-    let rest = stream::once(async { Err(Broken) }).boxed();
-    Ok(cut(Response::from_parts(parts, s3s::Body::from(whole)), half, rest).await)
-}
-
 /// The server; ends with this.
 #[derive(Debug)]
 pub(crate) struct S3Server {
-    pub(crate) address: std::net::SocketAddr,
+    address: std::net::SocketAddr,
     state: Arc<State>,
     accepting: JoinHandle<()>,
 }
 
+#[derive(Debug)]
 struct State {
     root: tempfile::TempDir,
-    quirk: Option<Quirk>,
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<String>>,
     /// The encryption that requests asked for: method, algorithm, key.
@@ -136,17 +65,6 @@ struct State {
 impl S3Server {
     /// A server with one bucket, `bucket`.
     pub(crate) async fn start() -> Self {
-        Self::begin(None).await
-    }
-
-    /// One that has a quirk.
-    pub(crate) async fn with<F: Future<Output = Answer> + Send + 'static>(
-        quirk: impl Fn(Call) -> F + Send + Sync + 'static,
-    ) -> Self {
-        Self::begin(Some(Box::new(move |call| Box::pin(quirk(call))))).await
-    }
-
-    async fn begin(quirk: Option<Quirk>) -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("bucket")).unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
@@ -156,7 +74,6 @@ impl S3Server {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             root,
-            quirk,
             rules: Mutex::default(),
             requests: Mutex::default(),
             encryption: Mutex::default(),
@@ -167,7 +84,13 @@ impl S3Server {
     }
 
     pub(crate) fn settings(&self) -> S3Settings {
-        settings_at(format!("http://{}", self.address))
+        S3Settings {
+            endpoint: Some(format!("http://{}", self.address)),
+            credentials: Some(fixed_credentials("key-id".to_owned(), SECRET.to_owned(), None)),
+            encryption: Encryption::Auto,
+            prefix: Key::new("database-backups/app").unwrap(),
+            ..S3Settings::new("bucket")
+        }
     }
 
     pub(crate) fn storage(&self) -> ObjectStorage {
@@ -176,17 +99,22 @@ impl S3Server {
 
     /// A client that loses patience within seconds.
     pub(crate) fn impatient(&self) -> S3Settings {
-        impatient(self.settings())
+        let mut settings = self.settings();
+        settings.network = Network {
+            connect_timeout: Duration::from_secs(2),
+            stall_timeout: Duration::from_secs(2),
+            min_upload_rate: 1 << 30,
+            quick_retries: 0,
+            bulk_retries: 0,
+            ..Network::default()
+        };
+        settings.transfer.patience = Duration::ZERO;
+        settings
     }
 
     /// The next `times` requests whose line (`PUT /bucket/key?partNumber=2&…`) holds `matching` go wrong.
     pub(crate) fn fail(&self, matching: &'static str, times: usize, fault: Fault) {
         self.state.rules.lock().unwrap().push(Rule { matching, times, fault });
-    }
-
-    /// The bytes of an object as they are stored.
-    pub(crate) fn stored(&self, name: &str) -> Option<Vec<u8>> {
-        std::fs::read(self.state.root.path().join("bucket/database-backups/app").join(name)).ok()
     }
 
     /// The lines of all requests since the last call.
@@ -200,51 +128,10 @@ impl S3Server {
     }
 
     /// Everything the server stores that is no object: parts of uploads.
-    fn parts(&self) -> Vec<String> {
+    pub(crate) fn parts(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.state.root.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains("upload_id") && name.contains("part")).collect()
-    }
-
-    /// Of what was given up nothing is left soon.
-    pub(crate) async fn no_parts_are_left(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.parts().is_empty() {
-            assert!(Instant::now() < deadline, "given up, but still there: {:?}", self.parts());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-/// A client of the server, by way of that address.
-pub(crate) fn settings_at(endpoint: String) -> S3Settings {
-    S3Settings {
-        endpoint: Some(endpoint),
-        credentials: Some(fixed_credentials("key-id".to_owned(), SECRET.to_owned(), None)),
-        encryption: Encryption::Auto,
-        prefix: Key::new("database-backups/app").unwrap(),
-        ..S3Settings::new("bucket")
-    }
-}
-
-/// A client that loses patience within seconds.
-pub(crate) fn impatient(mut settings: S3Settings) -> S3Settings {
-    settings.network = Network {
-        connect_timeout: Duration::from_secs(2),
-        stall_timeout: Duration::from_secs(2),
-        join_timeout: Duration::from_secs(2),
-        min_upload_rate: 1 << 30,
-        quick_retries: 0,
-        bulk_retries: 0,
-        ..settings.network
-    };
-    settings.transfer.patience = Duration::ZERO;
-    settings
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("root", &self.root).field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
@@ -281,12 +168,6 @@ async fn answer(
         state.encryption.lock().unwrap().push((request.method().to_string(), algorithm, key));
     }
     let fault = state.fault(&line);
-    if let Some(quirk) = state.quirk.as_ref().filter(|_| fault.is_none()) {
-        let (parts, body) = request.into_parts();
-        // Clients may go away in the middle.
-        let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
-        return quirk(Call { request: Request::from_parts(parts, body), service, state: Arc::clone(&state) }).await;
-    }
     let conditional = request.headers().contains_key("if-none-match");
     match fault {
         // The header is signed, so it stays; what it asks about goes instead.
@@ -333,7 +214,7 @@ impl State {
 
 /// What breaks a connection.
 #[derive(Debug)]
-pub(crate) struct Broken;
+struct Broken;
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
-use pgkeep_storage::{Error, Key, ObjectInfo, Result, Storage, StorageExt, Support, WriteOptions};
+use pgkeep_storage::{Created, Error, Key, ObjectInfo, Result, Storage, StorageExt, Support, WriteOptions};
 use url::Url;
 
 use super::findings::Findings;
@@ -349,11 +349,8 @@ async fn reading(findings: &mut Findings, place: &Place, storage: &dyn Storage, 
 
 /// Creates where there is something already: it must be refused.
 async fn creating(findings: &mut Findings, place: &Place, storage: &dyn Storage, key: &Key) {
-    let probed = storage.probe_conditional_writes(&key.parent().unwrap_or_else(Key::root)).await;
-    // Whether the trial can be deleted is found out by itself.
-    let probed = if storage.conditional_writes() == Support::Yes { Ok(Support::Yes) } else { probed };
-    match probed {
-        Ok(Support::Yes) => {
+    match storage.create(key, Bytes::from_static(b"another\n")).await {
+        Ok(Created::Exists) if storage.conditional_writes() != Support::No => {
             findings.pass("create if absent", "the second of two creations is refused");
         }
         Ok(_) => {

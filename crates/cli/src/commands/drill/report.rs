@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,9 +116,9 @@ impl Report {
                 continue;
             }
             for (path, text) in paths.iter().zip([self.markdown(), format!("{json}\n"), self.junit()]) {
-                // Queries and answers are nobody else's business.
-                let create = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
-                create.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| failed(path, &error))?;
+                std::fs::File::create_new(path)
+                    .and_then(|mut file| file.write_all(text.as_bytes()))
+                    .map_err(|error| failed(path, &error))?;
             }
             return Ok(paths.to_vec());
         }

@@ -1,11 +1,10 @@
 //! The programs that schedule things, and what they say.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::failure::{Failure, Result};
@@ -67,31 +66,26 @@ pub(super) async fn run(
     finish(command, input).await
 }
 
-/// Runs a command to its end, with `input` on stdin.
+/// Runs a command to its end.
 pub(super) async fn finish(mut command: Command, input: Option<&[u8]>) -> Result<Said> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     let failed = |error: std::io::Error| Failure::io(format_args!("run {name}"), &error);
-    let stdin = input.map_or_else(|| Ok(Stdio::null()), |input| whole(input).map(Stdio::from)).map_err(failed)?;
-    let child = command
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child = command
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // One that does not read to the end says why by its status.
+        let _ = stdin.write_all(input).await;
+    }
     let output = child.wait_with_output().await.map_err(failed)?;
     Ok(Said {
         code: output.status.code(),
         stdout: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
-}
-
-/// A file without a name that holds all of it. A pipe would end where we are killed, and `crontab -` takes the end of its
-/// input for the end of the crontab.
-fn whole(input: &[u8]) -> std::io::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    file.write_all(input)?;
-    file.rewind()?;
-    Ok(file)
 }

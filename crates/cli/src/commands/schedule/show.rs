@@ -98,7 +98,7 @@ async fn last_runs(context: &Context) -> Result<BTreeMap<&'static str, (DateTime
             match proof.kind {
                 ProofKind::Restore => tell(Task::Drill.word(), proof.at, meta.id.to_string()),
                 ProofKind::Deep => tell(Task::Verify.word(), proof.at, meta.id.to_string()),
-                ProofKind::Source | ProofKind::Quick | ProofKind::Stored => {}
+                ProofKind::Quick | ProofKind::Stored => {}
             }
         }
     }

@@ -28,13 +28,6 @@ pub(super) struct Systemd {
     systemctl: Option<PathBuf>,
 }
 
-/// Where a unit is written before it takes its name: half a unit would neither run nor be known as ours. systemd and `read`
-/// pass over it, and the next installation overwrites it.
-fn partial(unit: &Path) -> PathBuf {
-    let name = unit.file_name().unwrap_or_default().to_string_lossy();
-    unit.with_file_name(format!(".{name}.partial"))
-}
-
 /// Whether systemd is what manages this host.
 pub(super) fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
@@ -91,10 +84,7 @@ impl Systemd {
         std::fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, error))?;
         for unit in units {
             let path = self.folder.join(&unit.file);
-            let partial = partial(&path);
-            std::fs::write(&partial, &unit.text)
-                .and_then(|()| std::fs::rename(&partial, &path))
-                .map_err(|error| failed(&path, error))?;
+            std::fs::write(&path, &unit.text).map_err(|error| failed(&path, error))?;
         }
         self.tell(&["daemon-reload"]).await?;
         for unit in units.iter().filter(|unit| unit.file.ends_with(".timer")) {
@@ -120,8 +110,6 @@ impl Systemd {
         }
         for unit in units {
             let path = self.folder.join(&unit.file);
-            // What an installation left that was killed.
-            let _ = std::fs::remove_file(partial(&path));
             std::fs::remove_file(&path)
                 .map_err(|error| Failure::io(format_args!("remove {}", path.display()), &error))?;
         }
