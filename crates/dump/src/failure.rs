@@ -60,9 +60,9 @@ impl ChildFailure {
     pub(crate) fn of(text: &str) -> Self {
         const RULES: &[(&[&str], ChildFailure)] = &[
             (&["row-level security policy"], ChildFailure::RowSecurity),
+            (&["conflict with recovery"], ChildFailure::StandbyConflict),
             // The session that holds the snapshot is gone.
             (&["SET TRANSACTION SNAPSHOT"], ChildFailure::ServerGone),
-            (&["conflict with recovery"], ChildFailure::StandbyConflict),
             (&["due to lock timeout", "could not obtain lock on"], ChildFailure::LockTimeout),
             (&["statement timeout", "LOCK TABLE"], ChildFailure::LockTimeout),
             (&["does not exist", "LOCK TABLE"], ChildFailure::Vanished),
@@ -383,6 +383,16 @@ mod tests {
                 "pg_dump: error: query failed: ERROR:  snapshot \"0000000A-00000007-1\" does not exist\n\
                  pg_dump: detail: Query was: SET TRANSACTION SNAPSHOT '0000000A-00000007-1'",
                 ChildFailure::ServerGone,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  invalid snapshot identifier: \"0000000A-00000007-1\"\n\
+                 pg_dump: detail: Query was: SET TRANSACTION SNAPSHOT '0000000A-00000007-1'",
+                ChildFailure::ServerGone,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  canceling statement due to conflict with recovery\n\
+                 pg_dump: detail: Query was: SET TRANSACTION SNAPSHOT '0000000A-00000007-1'",
+                ChildFailure::StandbyConflict,
             ),
             ("pg_dump: error: could not write to output file: No space left on device", ChildFailure::DiskFull),
             ("pg_dump: error: no matching tables were found", ChildFailure::NothingSelected),

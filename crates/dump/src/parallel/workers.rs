@@ -160,10 +160,13 @@ impl Crew {
     }
 }
 
-/// What it means that a snapshot cannot be taken over: `undefined_object` since PostgreSQL 16, `invalid_parameter_value` before.
+/// What it means that there is no such snapshot: `undefined_object` by PostgreSQL 17 and 18, `invalid_parameter_value` by 15.
 fn without_snapshot(error: Error) -> Error {
     match error.sqlstate() {
-        Some("42704" | "22023") => Error::Changed { what: "the session that holds its snapshot was lost".to_owned() },
+        Some("42704" | "22023") => Error::Changed {
+            what: "its snapshot is not there: the session that holds it was lost, or another server was reached"
+                .to_owned(),
+        },
         _ => error,
     }
 }
